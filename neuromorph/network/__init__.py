@@ -1,0 +1,45 @@
+"""Integer networks: the layers, the network, its file."""
+
+from neuromorph.network.file import (
+    find_network,
+    list_networks,
+    load_network,
+    network_folders,
+    save_network,
+)
+from neuromorph.network.layers import (
+    THRESHOLD_MAX,
+    THRESHOLD_MIN,
+    Conv2d,
+    Encoding,
+    Flatten,
+    Input,
+    Layer,
+    Linear,
+    MaxPool2d,
+    Readout,
+    Threshold,
+)
+from neuromorph.network.model import Network, Pool, Stage
+
+__all__ = [
+    "THRESHOLD_MAX",
+    "THRESHOLD_MIN",
+    "Conv2d",
+    "Encoding",
+    "Flatten",
+    "Input",
+    "Layer",
+    "Linear",
+    "MaxPool2d",
+    "Network",
+    "Pool",
+    "Readout",
+    "Stage",
+    "Threshold",
+    "find_network",
+    "list_networks",
+    "load_network",
+    "network_folders",
+    "save_network",
+]

@@ -1,0 +1,357 @@
+"""Network files: safetensors with packed integers; see ``docs/network-format.md``.
+
+Reading executes nothing and trusts nothing: every field is checked, the
+content must match its own SHA-256, and anything odd is one NetworkError.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.errors import LevelError, NetworkError
+from neuromorph.levels import Levels
+from neuromorph.network.layers import (
+    Conv2d,
+    Encoding,
+    Flatten,
+    Input,
+    Layer,
+    Linear,
+    MaxPool2d,
+    Readout,
+    Threshold,
+)
+from neuromorph.network.model import Network, describe_layer
+from neuromorph.packing import pack, unpack
+
+__all__ = ["find_network", "list_networks", "load_network", "network_folders", "save_network"]
+
+FORMAT = "neuromorph-network"
+VERSION = (1, 0)
+FILE_NAME = "network.safetensors"
+MAX_FILE_BYTES = 1 << 30
+MAX_HEADER_BYTES = 1 << 20
+MAX_LAYERS = 1000
+MAX_WEIGHTS = 1 << 30
+
+Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+Small = Annotated[int, msgspec.Meta(ge=0, le=1 << 16)]
+Space = Annotated[int, msgspec.Meta(ge=0, le=8)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+
+
+class _Input(msgspec.Struct, forbid_unknown_fields=True):
+    shape: Annotated[list[Size], msgspec.Meta(min_length=1, max_length=3)]
+    encoding: Encoding
+    bits: Annotated[int, msgspec.Meta(ge=1, le=12)]
+    thresholds: tuple[Int32, Int32] | None
+
+
+class _Linear(msgspec.Struct, forbid_unknown_fields=True, tag="linear", tag_field="kind"):
+    name: Name
+    n: Space
+    shape: tuple[Size, Size]
+
+
+class _Conv2d(msgspec.Struct, forbid_unknown_fields=True, tag="conv2d", tag_field="kind"):
+    name: Name
+    n: Space
+    shape: tuple[Size, Size, Size, Size]
+    stride: tuple[Small, Small]
+    padding: tuple[Small, Small]
+
+
+class _MaxPool2d(msgspec.Struct, forbid_unknown_fields=True, tag="maxpool2d", tag_field="kind"):
+    size: tuple[Small, Small]
+    stride: tuple[Small, Small]
+
+
+class _Flatten(msgspec.Struct, forbid_unknown_fields=True, tag="flatten", tag_field="kind"):
+    pass
+
+
+class _Threshold(msgspec.Struct, forbid_unknown_fields=True, tag="threshold", tag_field="kind"):
+    n: Space
+
+
+class _Readout(msgspec.Struct, forbid_unknown_fields=True, tag="readout", tag_field="kind"):
+    pass
+
+
+_Layer = _Linear | _Conv2d | _MaxPool2d | _Flatten | _Threshold | _Readout
+
+
+class _Header(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+    input: _Input
+    layers: Annotated[list[_Layer], msgspec.Meta(min_length=1, max_length=MAX_LAYERS)]
+    meta: dict[str, Any]
+
+
+_DTYPES = {"weights": "U8", "thresholds": "I32", "directions": "I8", "scale": "F32", "offset": "F32"}
+_NUMPY = {"U8": "<u1", "I32": "<i4", "I8": "<i1", "F32": "<f4"}
+
+
+def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
+    """Write a network file.
+
+    Parameters
+    ----------
+    network : Network
+    path : path
+        A file, or a folder (existing, or a name without suffix) that gets
+        ``network.safetensors``.
+
+    Returns
+    -------
+    Path
+        The file written.  It appears under its name only when it is whole.
+
+    Raises
+    ------
+    NetworkError
+        The place cannot be written; ``meta`` is not JSON.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save
+
+    target = Path(path)
+    if target.is_dir() or target.suffix == "":
+        target = target / FILE_NAME
+    layers: list[dict[str, Any]] = []
+    tensors: dict[str, NDArray[Any]] = {}
+    for index, layer in enumerate(network.layers):
+        kind, fields, arrays = describe_layer(layer)
+        entry: dict[str, Any] = {"kind": kind, **fields}
+        for key, array in arrays.items():
+            if key == "weights":
+                entry["shape"] = list(array.shape)
+                array = pack(array, fields["n"])
+            tensors[f"{index}.{key}"] = np.ascontiguousarray(array)
+        layers.append(entry)
+    i = network.input
+    header = {
+        "name": network.name,
+        "input": {
+            "shape": list(i.shape),
+            "encoding": i.encoding,
+            "bits": i.bits,
+            "thresholds": None if i.thresholds is None else list(i.thresholds),
+        },
+        "layers": layers,
+        "meta": network.meta,
+    }
+    try:
+        text = json.dumps(header, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise NetworkError(f"network meta cannot be written as JSON: {error}") from None
+    metadata = {
+        "format": FORMAT,
+        "version": f"{VERSION[0]}.{VERSION[1]}",
+        "network": text,
+        "sha256": _checksum(text, tensors),
+    }
+    try:
+        data = save(tensors, metadata=metadata)
+    except SafetensorError as error:  # pragma: no cover - safetensors refuses nothing we make
+        raise NetworkError(f"network cannot be written: {error}") from None
+    partial = target.with_name(target.name + ".partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise NetworkError(f"cannot write network file {target}: {error.strerror}") from None
+    return target
+
+
+def load_network(name: str | os.PathLike[str]) -> Network:
+    """Read a network file.
+
+    Parameters
+    ----------
+    name : str or path
+        A file, a folder with ``network.safetensors``, or the name of a network
+        in ``./networks/`` or among the installed ones (in this order).
+
+    Raises
+    ------
+    NetworkError
+        Not found (lists the known names), or not a well-formed network file
+        (says what is wrong in it).
+
+    Examples
+    --------
+    >>> load_network("digits-gxnor").classes
+    10
+    """
+    path = find_network(name)
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise NetworkError(f"{path}: file has {size} bytes; at most {MAX_FILE_BYTES} are read")
+        data = path.read_bytes()
+    except OSError as error:
+        raise NetworkError(f"cannot read network file {path}: {error.strerror}") from None
+    try:
+        return _parse(data)
+    except (NetworkError, LevelError) as error:
+        raise NetworkError(f"{path}: {error}") from None
+
+
+def network_folders() -> list[Path]:
+    """Folders in which names are looked up: ``./networks`` and the installed one."""
+    package = Path(__file__).resolve().parents[1]
+    folders = [Path("networks")]
+    installed = package / "networks"
+    folders.append(installed if installed.is_dir() else package.parent / "networks")
+    return folders
+
+
+def list_networks() -> dict[str, Path]:
+    """Names of the networks that :func:`load_network` finds, with their files."""
+    found: dict[str, Path] = {}
+    for folder in network_folders():
+        for file in sorted(folder.glob(f"*/{FILE_NAME}")):
+            found.setdefault(file.parent.name, file)
+    return dict(sorted(found.items()))
+
+
+def find_network(name: str | os.PathLike[str]) -> Path:
+    """File that ``name`` stands for; see :func:`load_network`."""
+    path = Path(name)
+    if path.is_dir() and (path / FILE_NAME).exists():
+        return path / FILE_NAME
+    if path.is_file():
+        return path
+    known = list_networks()
+    if str(name) in known:
+        return known[str(name)]
+    names = ", ".join(known) or "none"
+    raise NetworkError(f"no network {str(name)!r}: no such file or folder; known names: {names}")
+
+
+def _parse(data: bytes) -> Network:
+    metadata, tensors = _read_safetensors(data)
+    if metadata.get("format") != FORMAT:
+        raise NetworkError(f"this is not a {FORMAT} file")
+    version = str(metadata.get("version"))
+    if version.split(".")[0] != str(VERSION[0]):
+        raise NetworkError(f"format version is {version!r}; this program reads {VERSION[0]}.x")
+    if set(metadata) != {"format", "version", "network", "sha256"}:
+        raise NetworkError("metadata must hold format, version, network, sha256, nothing else")
+    arrays = {name: array for name, (_, array) in tensors.items()}
+    if _checksum(metadata["network"], arrays) != metadata["sha256"]:
+        raise NetworkError("content does not match its SHA-256; the file is damaged")
+    try:
+        header = msgspec.json.decode(metadata["network"], type=_Header)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise NetworkError(f"header is malformed: {error}") from None
+    used: set[str] = set()
+
+    def take(index: int, key: str, *, required: bool = True) -> NDArray[Any] | None:
+        name = f"{index}.{key}"
+        if name not in tensors:
+            if required:
+                raise NetworkError(f"tensor {name!r} is missing")
+            return None
+        dtype, array = tensors[name]
+        if dtype != _DTYPES[key]:
+            raise NetworkError(f"tensor {name!r} is {dtype}; it must be {_DTYPES[key]}")
+        used.add(name)
+        return array
+
+    layers: list[Layer] = []
+    for index, entry in enumerate(header.layers):
+        if isinstance(entry, (_Linear, _Conv2d)):
+            if int(np.prod(entry.shape, dtype=object)) > MAX_WEIGHTS:
+                raise NetworkError(f"layer {entry.name!r} has more than {MAX_WEIGHTS} weights")
+            packed = take(index, "weights")
+            assert packed is not None
+            try:
+                weights = unpack(packed, entry.n, entry.shape)
+            except LevelError as error:
+                raise NetworkError(f"layer {entry.name!r}: {error}") from None
+            if isinstance(entry, _Linear):
+                layers.append(Linear(name=entry.name, weights=weights, n=entry.n))
+            else:
+                layers.append(
+                    Conv2d(
+                        name=entry.name,
+                        weights=weights,
+                        n=entry.n,
+                        stride=entry.stride,
+                        padding=entry.padding,
+                    )
+                )
+        elif isinstance(entry, _MaxPool2d):
+            layers.append(MaxPool2d(size=entry.size, stride=entry.stride))
+        elif isinstance(entry, _Flatten):
+            layers.append(Flatten())
+        elif isinstance(entry, _Threshold):
+            thresholds, directions = take(index, "thresholds"), take(index, "directions")
+            assert thresholds is not None
+            layers.append(Threshold(thresholds=thresholds, directions=directions, n=entry.n))
+        else:
+            scale, offset = (take(index, key, required=False) for key in ("scale", "offset"))
+            layers.append(Readout(scale=scale, offset=offset))
+    if used != set(tensors):
+        raise NetworkError(f"tensor {sorted(set(tensors) - used)[0]!r} belongs to no layer")
+    i = header.input
+    return Network(
+        name=header.name,
+        input=Input(
+            shape=tuple(i.shape), encoding=i.encoding, bits=i.bits, thresholds=i.thresholds
+        ),
+        layers=layers,
+        meta=header.meta,
+    )
+
+
+def _checksum(text: str, tensors: dict[str, NDArray[Any]]) -> str:
+    """SHA-256 over the header text, then name, shape and bytes of each tensor by name."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"\n{name} {list(tensors[name].shape)}\n".encode())
+        digest.update(tensors[name].tobytes())
+    return digest.hexdigest()
+
+
+def _read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, tuple[str, NDArray[Any]]]]:
+    """Metadata and (dtype, array) of each tensor, without copying."""
+    from safetensors import SafetensorError, deserialize
+
+    if len(data) < 8:
+        raise NetworkError(f"file has {len(data)} bytes; a network file is longer")
+    (length,) = struct.unpack_from("<Q", data)
+    if length > min(MAX_HEADER_BYTES, len(data) - 8):
+        raise NetworkError("this is not a safetensors file, or it is truncated")
+    try:
+        header = msgspec.json.decode(data[8 : 8 + length], type=dict[str, Any])
+        metadata = msgspec.convert(header.get("__metadata__", {}), dict[str, str])
+        parts = deserialize(data)
+    except (msgspec.MsgspecError, SafetensorError, UnicodeError, RecursionError) as error:
+        raise NetworkError(f"this is not a whole safetensors file: {error}") from None
+    tensors: dict[str, tuple[str, NDArray[Any]]] = {}
+    for name, part in parts:
+        dtype = part["dtype"]
+        if dtype not in _NUMPY:
+            raise NetworkError(f"tensor {name!r} has dtype {dtype}, which no network holds")
+        array = np.frombuffer(part["data"], dtype=_NUMPY[dtype]).reshape(part["shape"])
+        tensors[name] = (dtype, array)
+    return metadata, tensors
+
+
+# The bit count of Levels is part of the format: a change there is a change of VERSION.
+assert [Levels(n).bits for n in range(9)] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
