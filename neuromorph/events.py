@@ -1,0 +1,231 @@
+"""Counts: how often each action happened, for every sample, core and layer.
+
+An engine counts integers and nothing else; joules come later by one
+multiplication (:mod:`neuromorph.energy`).  The *rows* of a table are the
+slices of a mapping (one layer on one core), plus row 0 for the input port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.errors import SimulationError
+
+__all__ = ["ACTIONS", "Counts", "Dataflow", "Hardware", "format_table"]
+
+Dataflow = Literal["scatter"]
+
+# The actions of one inference, in the order of every table and file.
+ACTIONS: dict[str, str] = {
+    "spike_out": "spikes leaving a neuron (a bitplane input sends one for each set bit)",
+    "packet_out": "spikes sent to a core, one for each destination",
+    "spike_in": "spikes arriving at a core",
+    "token_out": "end-of-frame tokens sent, one for each destination core",
+    "token_in": "end-of-frame tokens arriving",
+    "barrier": "global steps a core takes part in",
+    "hop_x": "links crossed between columns, by spikes and tokens",
+    "hop_y": "links crossed between rows, by spikes and tokens",
+    "hop_local": "deliveries from a router to one of its cores",
+    "fifo_push": "packets entering the input queue of a core",
+    "fifo_pop": "packets leaving it",
+    "axon_read": "axon-table look-ups, one a spike",
+    "weight_read_bits": "bits of synapse memory fetched, stored zeros included",
+    "gate_check": "fetched weights tested for zero",
+    "xnor_event": "synaptic events of a level ±1 and a weight ±1",
+    "graded_event": "synaptic events with a magnitude above one",
+    "skip_act": "synapses at rest because the level is zero: never fetched",
+    "skip_weight": "synapses at rest because the weight is zero",
+    "acc_add": "additions into an accumulator",
+    "state_read_bits": "accumulator bits read",
+    "state_write_bits": "accumulator bits written",
+    "neuron_update_active": "neurons thresholded or read out after at least one event",
+    "neuron_update_idle": "neurons thresholded or read out without any event",
+    "threshold_cmp": "comparisons of a sum with a threshold",
+    "pool_cmp": "comparisons of levels in a max-pool",
+}
+_INDEX = {name: i for i, name in enumerate(ACTIONS)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """The facts about a chip that prices need beside the counts."""
+
+    chip: str
+    dataflow: Dataflow
+    tick_s: float
+    cores_used: int
+    synapse_memory_bits: int
+    state_memory_bits: int
+    axon_memory_bits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Counts:
+    """Integer tallies: sample × row × action.
+
+    Two Counts are equal when labels and tallies are; time does not take part,
+    since only the timed mode knows it.
+
+    Parameters
+    ----------
+    values : int64 array, shape (samples, rows, actions)
+        Actions in the order of :data:`ACTIONS`.
+    layers : sequence of str, one a row
+        Layer of each row; row 0 is ``"input"``.
+    cores : int array, one a row
+        Core of each row; −1 for the input port.
+    pairs : int64 array, one a row
+        Dense synaptic pairs of one sample: what a network without zeros costs.
+    hardware : Hardware
+    ticks : int, optional
+        Simulated time from the first injection to the last read-out.
+    active_ticks : int64 array, one a row, optional
+        Ticks in which the core was busy, summed over the run.
+
+    Raises
+    ------
+    SimulationError
+        A negative tally, or one that breaks
+        xnor + graded + skip_act + skip_weight = pairs.
+    """
+
+    values: NDArray[np.int64]
+    layers: tuple[str, ...]
+    cores: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+    hardware: Hardware
+    ticks: int | None = None
+    active_ticks: NDArray[np.int64] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        rows = len(self.layers)
+        if self.values.ndim != 3 or self.values.shape[1:] != (rows, len(ACTIONS)):
+            raise SimulationError(
+                f"counts have shape {list(self.values.shape)}; need [samples, {rows}, "
+                f"{len(ACTIONS)}]"
+            )
+        if len(self.cores) != rows or len(self.pairs) != rows:
+            raise SimulationError(f"counts have {rows} rows but other labels do not")
+        if self.values.size and int(self.values.min()) < 0:
+            raise SimulationError("counts hold a negative tally")
+        found = sum(
+            self[a].astype(np.int64) for a in ("xnor_event", "graded_event", "skip_act", "skip_weight")
+        )
+        wrong = found != self.pairs
+        if np.any(wrong):
+            sample, row = (int(i) for i in np.argwhere(wrong)[0])
+            raise SimulationError(
+                f"counts of sample {sample}, layer {self.layers[row]!r}, core "
+                f"{int(self.cores[row])} do not add up: events and rests are "
+                f"{int(np.asarray(found)[sample, row])}, pairs are {int(self.pairs[row])}"
+            )
+        for array in (self.values, self.cores, self.pairs):
+            array.setflags(write=False)
+
+    def __getitem__(self, action: str) -> NDArray[np.int64]:
+        """Tallies of one action, shape (samples, rows)."""
+        if action not in _INDEX:
+            raise KeyError(f"no action {action!r}; actions are {', '.join(ACTIONS)}")
+        return self.values[:, :, _INDEX[action]]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Counts)
+            and self.layers == other.layers
+            and np.array_equal(self.cores, other.cores)
+            and np.array_equal(self.pairs, other.pairs)
+            and np.array_equal(self.values, other.values)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # mutable-sized tables are no keys
+
+    def __len__(self) -> int:
+        return self.samples
+
+    @property
+    def samples(self) -> int:
+        """Number of inferences."""
+        return int(self.values.shape[0])
+
+    def total(self, action: str) -> int:
+        """One action summed over everything."""
+        return int(self[action].sum())
+
+    def per_inference(self, action: str) -> float:
+        """Mean of one action over the samples."""
+        return self.total(action) / self.samples if self.samples else 0.0
+
+    @property
+    def events(self) -> int:
+        """Synaptic events: XNOR and graded."""
+        return self.total("xnor_event") + self.total("graded_event")
+
+    @property
+    def resting_fraction(self) -> float:
+        """Share of dense pairs that make no event."""
+        dense = int(self.pairs.sum()) * self.samples
+        return 1.0 - self.events / dense if dense else 0.0
+
+    def by_layer(self) -> dict[str, NDArray[np.int64]]:
+        """Totals over samples and cores: layer → (actions,)."""
+        totals = self.values.sum(axis=0)
+        return {
+            layer: totals[[i for i, name in enumerate(self.layers) if name == layer]].sum(axis=0)
+            for layer in dict.fromkeys(self.layers)
+        }
+
+    def by_core(self) -> dict[int, NDArray[np.int64]]:
+        """Totals over samples and layers: core → (actions,); −1 is the input port."""
+        totals = self.values.sum(axis=0)
+        return {int(c): totals[self.cores == c].sum(axis=0) for c in dict.fromkeys(self.cores)}
+
+    def resting_by_layer(self) -> dict[str, float]:
+        """Resting fraction of every layer that has synapses."""
+        result = {}
+        for layer, totals in self.by_layer().items():
+            dense = self.samples * sum(
+                int(p) for name, p in zip(self.layers, self.pairs) if name == layer
+            )
+            if dense:
+                events = int(totals[_INDEX["xnor_event"]] + totals[_INDEX["graded_event"]])
+                result[layer] = 1.0 - events / dense
+        return result
+
+    @staticmethod
+    def join(parts: Sequence[Counts]) -> Counts:
+        """Counts of several batches of one mapping, end to end; time is dropped."""
+        if not parts:
+            raise SimulationError("no counts to join")
+        values = np.concatenate([p.values for p in parts])
+        return replace(parts[0], values=values, ticks=None, active_ticks=None)
+
+    def __str__(self) -> str:
+        columns = ("spike_in", "xnor_event", "graded_event", "skip_act", "skip_weight", "spike_out")
+        n = max(self.samples, 1)
+        rest = self.resting_by_layer()
+        rows = [
+            [layer, *(f"{totals[_INDEX[c]] / n:,.1f}" for c in columns)]
+            + [f"{rest[layer]:.1%}" if layer in rest else ""]
+            for layer, totals in self.by_layer().items()
+        ]
+        return (
+            f"counts per inference, mean of {self.samples} on {self.hardware.chip}\n"
+            + format_table(["layer", *columns, "resting"], rows)
+        )
+
+
+def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Plain-text table: first column left, others right aligned."""
+    cells = [[str(c) for c in row] for row in rows]
+    widths = [max(len(r[i]) for r in [list(header), *cells]) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        first = row[0].ljust(widths[0])
+        return "  ".join([first, *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip()
+
+    return "\n".join([line(header), line(["-" * w for w in widths]), *map(line, cells)])
