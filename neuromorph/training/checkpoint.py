@@ -1,0 +1,121 @@
+"""Checkpoints: safetensors with JSON metadata, so that reading one executes nothing.
+
+Tensors ``model.<name>`` and ``optimizer.<parameter>.<name>``; the metadata say
+of which recipe, seed and epoch they are.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from neuromorph.errors import RecipeError
+from neuromorph.training.dst import DST
+from neuromorph.training.recipe import Recipe
+
+__all__ = ["load_checkpoint", "save_checkpoint", "write_file"]
+
+FORMAT = "neuromorph-checkpoint 1"
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that appears under its name only when it is whole.
+
+    Raises
+    ------
+    RecipeError
+        The place cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        if partial.is_file():
+            partial.unlink(missing_ok=True)
+        raise RecipeError(f"cannot write {path}: {error.strerror}") from None
+
+
+def save_checkpoint(
+    path: Path,
+    model: torch.nn.Module,
+    optimizer: DST,
+    *,
+    recipe: Recipe,
+    seed: int,
+    history: list[dict[str, float]],
+) -> None:
+    """Write the state after ``len(history)`` epochs.
+
+    Raises
+    ------
+    RecipeError
+        The place cannot be written.
+    """
+    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    state = optimizer.state_dict()
+    numbers: dict[str, dict[str, int]] = {}
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
+            else:
+                numbers.setdefault(str(index), {})[key] = value
+    metadata = {
+        "format": FORMAT,
+        "recipe": recipe.sha256,
+        "seed": str(seed),
+        "history": json.dumps(history),
+        "optimizer": json.dumps({"groups": state["param_groups"], "numbers": numbers}),
+    }
+    write_file(path, save(tensors, metadata))
+
+
+def load_checkpoint(
+    path: Path, model: torch.nn.Module, optimizer: DST, *, recipe: Recipe, seed: int
+) -> list[dict[str, float]]:
+    """Restore model and optimizer; returns the history, one entry an epoch done.
+
+    Raises
+    ------
+    RecipeError
+        Not a whole checkpoint, or one of another recipe or seed.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise RecipeError(f"checkpoint {path} cannot be read: {error}; delete it") from None
+    if metadata.get("format") != FORMAT:
+        raise RecipeError(f"{path} is not a checkpoint of this program; delete it")
+    if metadata.get("recipe") != recipe.sha256 or metadata.get("seed") != str(seed):
+        raise RecipeError(
+            f"checkpoint {path} is of another recipe, number of epochs or seed; delete it or "
+            "write to another folder"
+        )
+    try:
+        history: list[dict[str, float]] = json.loads(metadata["history"])
+        saved = json.loads(metadata["optimizer"])
+        model.load_state_dict(_with_prefix(tensors, "model."))
+        state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in saved["numbers"].items()}
+        for key, value in _with_prefix(tensors, "optimizer.").items():
+            index, name = key.split(".")
+            state[int(index)][name] = value
+        for group in saved["groups"]:
+            group["betas"] = tuple(group["betas"])
+        optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        raise RecipeError(f"checkpoint {path} is damaged; delete it") from None
+    return history
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,178 @@
+"""φ_r with its surrogate derivative, and the DST step, on torch tensors.
+
+The NumPy definitions in :mod:`neuromorph.levels` and :mod:`neuromorph.draws`
+are the truth; what stands here is the same on torch, on any device, pinned to
+them by tests.  Functions are element-wise and take float32 tensors of any
+shape.  Section numbers are those of ``docs/paper.md``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuromorph import draws, levels
+from neuromorph.levels import Levels, Pulse, Transition
+
+__all__ = ["phi", "transition", "uniform", "weight_keys", "window"]
+
+
+def phi(x: Tensor, n: int, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "rectangular") -> Tensor:
+    """φ_r(x) as values k/K of Z_n, with the window as derivative (§2, §3).
+
+    Parameters
+    ----------
+    x : float32 tensor
+        Pre-activations.
+    n : int
+        N of the activation space; 0 is sign with sign(0) = +1.
+    r, a : float
+        Half-width of the zero window, half-width of the derivative's pulses.
+    pulse : {"rectangular", "triangular"}
+
+    Returns
+    -------
+    float32 tensor
+        Equal to ``levels.phi(x, n, r) / K`` on every float32.
+
+    Raises
+    ------
+    LevelError
+        r outside [0, 1), a not above 0, n outside 0 … 8.
+    """
+    result: Tensor = _Phi.apply(x, n, r, a, pulse)
+    return result
+
+
+def window(x: Tensor, n: int, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "rectangular") -> Tensor:
+    """∂φ_r/∂x in float32, each pulse of the area of its jump (§3).
+
+    The rectangle has the very support of ``levels.window``; the triangle
+    agrees to float32 rounding.
+    """
+    magnitude = x.abs()
+    jump = 2.0 if n == 0 else 1.0 / Levels(n).maximum
+    total = torch.zeros_like(magnitude)
+    for edge, low, high in zip(levels.thresholds(n, r), *_support(n, r, a)):
+        if pulse == "rectangular":
+            total += ((magnitude >= low) & (magnitude <= high)) * (jump / (2 * a))
+        else:
+            total += (a - (magnitude - float(edge)).abs()).clamp_(min=0) * (jump / a**2)
+    return total
+
+
+class _Phi(torch.autograd.Function):
+    """φ_r forward, window backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, n: int, r: float, a: float, pulse: Pulse) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.settings = n, r, a, pulse
+        if n == 0:
+            return (x >= 0).to(x.dtype).mul_(2).sub_(1)
+        edges = _edges(n, r)
+        if len(edges) == 1:
+            return (x > edges[0]).to(x.dtype).sub_((x < -edges[0]).to(x.dtype))
+        grid = torch.tensor(edges, dtype=x.dtype, device=x.device)
+        magnitude = torch.bucketize(x.abs(), grid).to(x.dtype)
+        return torch.copysign(magnitude, x).div_(Levels(n).maximum).add_(0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (x,) = ctx.saved_tensors
+        n, r, a, pulse = ctx.settings
+        return gradients[0] * window(x, n, r=r, a=a, pulse=pulse), None, None, None, None
+
+
+@lru_cache
+def _edges(n: int, r: float) -> list[float]:
+    """Thresholds r_ω rounded down to float32: x > r_ω is the same for every float32 x."""
+    return [_down(edge) for edge in levels.thresholds(n, r)]
+
+
+@lru_cache
+def _support(n: int, r: float, a: float) -> tuple[list[float], list[float]]:
+    """Ends of the interval |x| ∈ [r_ω − a, r_ω + a] of each pulse, rounded inward to float32."""
+    levels.window(0.0, n, r, a)  # refuses impossible r and a
+    edges = levels.thresholds(n, r)
+    return [-_down(-(edge - a)) for edge in edges], [_down(edge + a) for edge in edges]
+
+
+def _down(value: float) -> float:
+    """Largest float32 that is not above ``value``."""
+    near = np.float32(value)
+    return float(near if near <= value else np.nextafter(near, np.float32(-np.inf)))
+
+
+def weight_keys(seed: int, layer: int, count: int, device: torch.device) -> Tensor:
+    """Per-weight keys of ``draws.weight_keys`` as an int32 tensor, shape (count,)."""
+    keys = draws.weight_keys(draws.layer_key(seed, layer), np.arange(count, dtype=np.uint32))
+    return torch.from_numpy(keys.view(np.int32)).to(device)
+
+
+def uniform(keys: Tensor, seed: int, layer: int, step: int) -> Tensor:
+    """Draws of one step, float32 in [0, 1), equal to ``draws.uniform`` bit for bit.
+
+    ``keys`` are those of :func:`weight_keys`.  int32 arithmetic wraps like
+    uint32; right shifts are made logical by masks.
+    """
+    key = draws.step_key(draws.layer_key(seed, layer), step)
+    x = keys ^ _signed(key)
+    x ^= (x >> 16) & 0xFFFF
+    x *= _signed(0x7FEB352D)
+    x ^= (x >> 15) & 0x1FFFF
+    x *= _signed(0x846CA68B)
+    x ^= (x >> 16) & 0xFFFF
+    return ((x >> 8) & 0xFFFFFF).to(torch.float32).mul_(2.0**-24)
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+def transition(
+    weights: Tensor,
+    increments: Tensor,
+    draw: Tensor,
+    n: int,
+    *,
+    m: float = 3.0,
+    kind: Transition = "tanh",
+) -> None:
+    """One discrete state transition of ``weights``, in place (§4).
+
+    The same transitions as ``levels.dst``: τ is compared with the draw in
+    float64, where tanh of torch and NumPy may differ in the last of 53 bits,
+    while draws have 24, so that a disagreement needs τ within 2⁻⁵³ of a
+    multiple of 2⁻²⁴.  Most weights are settled by a float32 bound
+    τ ≤ max(m, 1)·|ΔW|/Δz; only those that may move are looked at in float64.
+
+    Parameters
+    ----------
+    weights : contiguous float32 tensor
+        Values k/K of Z_n.
+    increments : float32 tensor of the same shape
+        ΔW; one that is not a number moves nothing.
+    draw : float32 tensor of the same shape
+        From [0, 1).
+    n : int
+        N of the weight space.
+    m : float
+        Steepness of τ for ``kind="tanh"``.
+    """
+    space = Levels(n)
+    flat, moves, draw = weights.view(-1), increments.reshape(-1), draw.reshape(-1)
+    bound = (max(m, 1.0) if kind == "tanh" else 1.0) / space.step * (1 + 1e-5)
+    index = (draw <= moves.abs() * bound).nonzero().squeeze(1)
+    value, rho = flat[index].double(), moves[index].double()
+    rho = torch.where(rho >= 0, torch.minimum(1 - value, rho), torch.maximum(-1 - value, rho))
+    kappa = torch.trunc(rho / space.step)
+    nu = rho - kappa * space.step
+    fraction = nu.abs() / space.step
+    tau = torch.tanh(m * fraction) if kind == "tanh" else fraction
+    kappa += torch.sign(nu) * (draw[index].double() < tau)
+    flat[index] = (value + kappa * space.step).to(flat.dtype)

@@ -1,0 +1,246 @@
+"""Training recipes: one TOML file says everything that decides a trained network.
+
+Unknown keys, wrong types and impossible values are refused in one sentence
+that names the key.  The keys are explained in ``docs/training.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from neuromorph.data import DATA_NAMES
+from neuromorph.errors import RecipeError
+from neuromorph.levels import MAX_N, Pulse, Transition
+from neuromorph.network import Encoding, network_folders
+
+__all__ = [
+    "ActivationPart",
+    "ConvLayer",
+    "DataPart",
+    "InputPart",
+    "LevelsPart",
+    "LinearLayer",
+    "OptimizerPart",
+    "Recipe",
+    "TrainingPart",
+    "load_recipe",
+    "parse_recipe",
+]
+
+RECIPE_FILE = "recipe.toml"
+
+_Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+_Space = Annotated[int, msgspec.Meta(ge=0, le=MAX_N)]
+_Beta = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+_Rate = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class DataPart(_Part):
+    """``[data]``: which images, and how training images are varied."""
+
+    name: str
+    shift: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # pixels, drawn for each sample
+
+
+class InputPart(_Part):
+    """``[input]``: how grey values become the first events."""
+
+    encoding: Encoding
+    thresholds: tuple[int, int] | None = None  # ternary: −1 below the first, +1 from the second on
+    bits: Annotated[int, msgspec.Meta(ge=1, le=12)] | None = None  # bitplane and graded
+
+
+class LevelsPart(_Part):
+    """``[levels]``: N1 of the weights, N2 of the activations."""
+
+    weights: _Space = 1
+    activations: _Space = 1
+
+
+class ActivationPart(_Part):
+    """``[activation]``: φ_r and the window that stands for its derivative."""
+
+    r: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
+    a: _Positive = 0.5
+    pulse: Pulse = "rectangular"
+
+
+class LinearLayer(_Part, tag_field="kind", tag="linear"):
+    """``[[layers]]`` of kind ``linear``: fully connected, batch norm, φ_r."""
+
+    features: _Count
+
+
+class ConvLayer(_Part, tag_field="kind", tag="conv"):
+    """``[[layers]]`` of kind ``conv``: convolution, max-pool, batch norm, φ_r."""
+
+    channels: _Count
+    kernel: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    stride: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    padding: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    pool: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1  # 1: none
+
+
+class OptimizerPart(_Part):
+    """``[optimizer]``: increments, their schedule, and the transition."""
+
+    increments: Literal["sgd", "momentum", "adam"] = "adam"
+    betas: tuple[_Beta, _Beta] = (0.99, 0.999)
+    rate: _Rate = 0.03  # of discrete weights, at the start
+    float_rate: _Rate = 0.03  # of batch-norm γ and β, at the start; same schedule
+    schedule: Literal["quadratic", "linear", "constant"] = "quadratic"  # × (1 − t)², 1 − t, 1
+    m: _Positive = 3.0
+    transition: Transition = "tanh"
+
+
+class TrainingPart(_Part):
+    """``[training]``: how long, in which portions, how often."""
+
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+    batch: Annotated[int, msgspec.Meta(ge=2, le=1 << 20)] = 100
+    seeds: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5  # seeds 1 … seeds
+
+
+class Recipe(_Part):
+    """A whole recipe; the output layer is implied by the data's classes."""
+
+    name: _Name
+    data: DataPart
+    input: InputPart
+    layers: Annotated[list[LinearLayer | ConvLayer], msgspec.Meta(max_length=100)]
+    training: TrainingPart
+    levels: LevelsPart = LevelsPart()
+    activation: ActivationPart = ActivationPart()
+    optimizer: OptimizerPart = OptimizerPart()
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.data.name not in DATA_NAMES:
+            known = ", ".join(DATA_NAMES)
+            raise RecipeError(f"data.name is {self.data.name!r}; known data sets are {known}")
+        entry = self.input
+        if entry.encoding == "ternary":
+            if entry.thresholds is None:
+                raise RecipeError("input.thresholds is missing; ternary input needs [low, high]")
+            if entry.bits is not None:
+                raise RecipeError("input.bits is for bitplane and graded input, not for ternary")
+            if entry.thresholds[0] > entry.thresholds[1]:
+                raise RecipeError(
+                    f"input.thresholds is {list(entry.thresholds)}; need low <= high"
+                )
+        else:
+            if entry.bits is None:
+                raise RecipeError(f"input.bits is missing; {entry.encoding} input needs it")
+            if entry.thresholds is not None:
+                raise RecipeError(
+                    f"input.thresholds is for ternary input, not for {entry.encoding}"
+                )
+        kinds = [isinstance(layer, ConvLayer) for layer in self.layers]
+        if kinds != sorted(kinds, reverse=True):
+            place = kinds.index(True, kinds.index(False))
+            raise RecipeError(f"layers[{place}] is a conv after a linear layer; put convs first")
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all that decides the outcome: not name, description and number of seeds."""
+        plain = msgspec.to_builtins(self)
+        del plain["name"], plain["description"], plain["training"]["seeds"]
+        return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
+
+    def with_epochs(self, epochs: int | None) -> Recipe:
+        """The same recipe with another length of schedule (None: as it is).
+
+        Raises
+        ------
+        RecipeError
+            ``epochs`` below 1.
+        """
+        if epochs is None:
+            return self
+        if epochs < 1:
+            raise RecipeError(f"epochs is {epochs}; it must be at least 1")
+        training = msgspec.structs.replace(self.training, epochs=epochs)
+        return msgspec.structs.replace(self, training=training)
+
+
+def load_recipe(name: str | os.PathLike[str]) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    name : str or path
+        A TOML file, a folder with ``recipe.toml``, or the name of a network in
+        ``./networks`` or among the installed ones (in this order).
+
+    Raises
+    ------
+    RecipeError
+        Not found, or not a valid recipe; names the file and the key.
+    """
+    path = _find(name)
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: this is not a TOML file (not UTF-8 text)") from None
+    try:
+        return parse_recipe(text)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def parse_recipe(text: str) -> Recipe:
+    """Recipe of a TOML text.
+
+    Raises
+    ------
+    RecipeError
+        Not TOML, an unknown key, a wrong type or value; names the key.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(text), Recipe)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"this is not valid TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        cause = error.__cause__
+        raise RecipeError(str(cause) if isinstance(cause, RecipeError) else _phrase(error)) from None
+
+
+def _find(name: str | os.PathLike[str]) -> Path:
+    path = Path(name)
+    if path.is_dir() and (path / RECIPE_FILE).exists():
+        return path / RECIPE_FILE
+    if path.is_file():
+        return path
+    found = {f.parent.name: f for d in network_folders()[::-1] for f in d.glob(f"*/{RECIPE_FILE}")}
+    if str(name) in found:
+        return found[str(name)]
+    known = ", ".join(sorted(found)) or "none"
+    raise RecipeError(f"no recipe {str(name)!r}: no such file or folder; known names: {known}")
+
+
+def _phrase(error: msgspec.ValidationError) -> str:
+    """msgspec's message as '<key>: <what is wrong>'."""
+    text, _, place = str(error).partition(" - at `")
+    place = place.rstrip("`").removeprefix("$").lstrip(".")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
+    if unknown:
+        return f"unknown key {'.'.join(filter(None, (place, unknown[1])))!r}"
+    absent = re.fullmatch(r"Object missing required field `(.*)`", text)
+    if absent:
+        return f"key {'.'.join(filter(None, (place, absent[1])))!r} is missing"
+    return f"key {place!r}: {text[:1].lower()}{text[1:]}" if place else text

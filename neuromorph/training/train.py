@@ -1,0 +1,265 @@
+"""Training by a recipe: a fixed schedule, of which the last epoch is the result.
+
+Nothing is chosen here, neither an epoch nor a setting; the test images are
+read once, when the last epoch is done.  Order of samples and shifts are drawn
+by counters keyed by (seed, epoch), so a run that was stopped goes on bit for
+bit as if it had not been.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from neuromorph import draws
+from neuromorph.data import load_data
+from neuromorph.errors import RecipeError
+from neuromorph.training.checkpoint import load_checkpoint, save_checkpoint
+from neuromorph.training.dst import DST, parameter_groups
+from neuromorph.training.loss import squared_hinge
+from neuromorph.training.measure import accuracy, measure_rest
+from neuromorph.training.models import DiscreteNetwork, build_model
+from neuromorph.training.recipe import Recipe
+
+__all__ = ["Trained", "Training", "train"]
+
+# Layer numbers of the draws that are not weights; layers of a network count from 0.
+_ORDER, _SHIFT_DOWN, _SHIFT_RIGHT = 0xFFFF0000, 0xFFFF0001, 0xFFFF0002
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """A network after the last epoch of its schedule.
+
+    Parameters
+    ----------
+    model : DiscreteNetwork
+    result : dict
+        ``seed``, ``validation_accuracy``, ``test_accuracy``, ``layers`` (see
+        :func:`neuromorph.training.measure.measure_rest`, on the test images),
+        ``resting_fraction`` (over all pairs), ``optimizer_bits_per_weight``
+        and ``history`` (one dict an epoch).
+    """
+
+    model: DiscreteNetwork
+    result: dict[str, Any]
+
+
+class Training:
+    """A training in progress.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    seed : int
+    folder : path, optional
+        Where data sets lie; see :func:`neuromorph.data.data_folder`.
+    out : path
+        Checkpoints go to ``out/checkpoints/seed-<seed>.safetensors``.
+
+    Raises
+    ------
+    RecipeError
+        Data that are missing, a recipe that does not fit them.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        seed: int,
+        folder: str | os.PathLike[str] | None,
+        out: str | os.PathLike[str],
+    ) -> None:
+        self.recipe, self.seed = recipe, seed
+        self.data = load_data(recipe.data.name, folder)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = build_model(recipe, self.data, seed).to(self.device)
+        rules = recipe.optimizer
+        self.optimizer = DST(
+            parameter_groups(self.model),
+            rules.rate,
+            increments=rules.increments,
+            betas=rules.betas,
+            m=rules.m,
+            kind=rules.transition,
+            seed=seed,
+        )
+        self.history: list[dict[str, float]] = []
+        self.checkpoint = Path(out) / "checkpoints" / f"seed-{seed}.safetensors"
+        self._images = torch.tensor(self.data.train_images, device=self.device)
+        self._labels = torch.tensor(self.data.train_labels, device=self.device)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the schedule has come to its end."""
+        return len(self.history) >= self.recipe.training.epochs
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one.
+
+        Raises
+        ------
+        RecipeError
+            A checkpoint that is damaged or of another recipe.
+        """
+        if self.checkpoint.exists():
+            self.history = load_checkpoint(
+                self.checkpoint, self.model, self.optimizer, recipe=self.recipe, seed=self.seed
+            )
+
+    def epoch(self) -> dict[str, float]:
+        """Train one epoch, write the checkpoint, return the new history entry.
+
+        Raises
+        ------
+        RecipeError
+            The loss is not finite (the checkpoint stays that of the epoch
+            before), or the checkpoint cannot be written.
+        """
+        number = len(self.history)
+        batch = min(self.recipe.training.batch, len(self._labels))
+        steps = len(self._labels) // batch
+        order = self._order(number)
+        images = self._shifted(number)
+        total = torch.zeros((), device=self.device)
+        self.model.train()
+        for step in range(steps):
+            self._set_rate((number + step / steps) / self.recipe.training.epochs)
+            chosen = order[step * batch : (step + 1) * batch]
+            loss = squared_hinge(self.model(images[chosen]), self._labels[chosen])
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total += loss.detach()
+        mean = total.item() / steps
+        if not math.isfinite(mean):
+            kept = f"; the checkpoint of epoch {number} is kept" if number else ""
+            raise RecipeError(
+                f"training of {self.recipe.name!r}, seed {self.seed}, stopped: the loss of epoch "
+                f"{number + 1} is {mean}{kept}; lower optimizer.rate or optimizer.float_rate"
+            )
+        entry = {"loss": mean, "validation_accuracy": self._accuracy("validation")}
+        self.history.append(entry)
+        save_checkpoint(
+            self.checkpoint,
+            self.model,
+            self.optimizer,
+            recipe=self.recipe,
+            seed=self.seed,
+            history=self.history,
+        )
+        return entry
+
+    def finish(self) -> Trained:
+        """Read the test images, once, and measure."""
+        layers = measure_rest(self.model, self._part("test")[0])
+        pairs = sum(layer["synapses"] for layer in layers)
+        resting = sum(layer["synapses"] * layer["resting_fraction"] for layer in layers) / pairs
+        result = {
+            "seed": self.seed,
+            "validation_accuracy": self._accuracy("validation"),
+            "test_accuracy": self._accuracy("test"),
+            "resting_fraction": resting,
+            "optimizer_bits_per_weight": self.optimizer.state_bits,
+            "layers": layers,
+            "history": self.history,
+        }
+        return Trained(model=self.model, result=result)
+
+    def _set_rate(self, t: float) -> None:
+        """Learning rates at the fraction t of the whole schedule."""
+        rules = self.recipe.optimizer
+        factor = {"quadratic": (1 - t) ** 2, "linear": 1 - t, "constant": 1.0}[rules.schedule]
+        for group in self.optimizer.param_groups:
+            group["lr"] = (rules.float_rate if group["n"] is None else rules.rate) * factor
+
+    def _order(self, epoch: int) -> Tensor:
+        draw = draws.uniform(self.seed, _ORDER, epoch, np.arange(len(self._labels)))
+        return torch.from_numpy(np.argsort(draw, kind="stable")).to(self.device)
+
+    def _shifted(self, epoch: int) -> Tensor:
+        """Training images, each moved by its own draw of whole pixels; zeros move in."""
+        reach = self.recipe.data.shift
+        if reach == 0:
+            return self._images
+        count, _, height, width = self._images.shape
+        padded = F.pad(self._images, (reach,) * 4)
+        starts = (
+            np.floor(draws.uniform(self.seed, key, epoch, np.arange(count)) * (2 * reach + 1))
+            for key in (_SHIFT_DOWN, _SHIFT_RIGHT)
+        )
+        top, left = (torch.from_numpy(s.astype(np.int64)).to(self.device) for s in starts)
+        rows = (top[:, None] + torch.arange(height, device=self.device))[:, None, :, None]
+        columns = (left[:, None] + torch.arange(width, device=self.device))[:, None, None, :]
+        index = torch.arange(count, device=self.device)[:, None, None, None]
+        channel = torch.arange(padded.shape[1], device=self.device)[None, :, None, None]
+        return padded[index, channel, rows, columns]
+
+    def _part(self, part: str) -> tuple[Tensor, Tensor]:
+        images, labels = (getattr(self.data, f"{part}_{what}") for what in ("images", "labels"))
+        return torch.tensor(images, device=self.device), torch.tensor(labels, device=self.device)
+
+    def _accuracy(self, part: str) -> float:
+        return accuracy(self.model, *self._part(part))
+
+
+def train(
+    recipe: Recipe,
+    *,
+    seed: int,
+    folder: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str],
+    epochs: int | None = None,
+    resume: bool = True,
+    progress: bool = True,
+) -> Trained:
+    """Train one network to the end of its schedule.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    seed : int
+        Decides initial weights, order, shifts and every transition.
+    folder : path, optional
+        Where data sets lie; see :func:`neuromorph.data.data_folder`.
+    out : path
+        Gets ``checkpoints/seed-<seed>.safetensors`` after every epoch.
+    epochs : int, optional
+        Length of the schedule instead of the recipe's.
+    resume : bool
+        Go on from the checkpoint, if there is one; else start anew.
+    progress : bool
+        Show a progress bar on standard error.
+
+    Raises
+    ------
+    RecipeError
+        Missing data, a checkpoint of another recipe, a loss that is not
+        finite, a folder that cannot be written.
+    """
+    training = Training(recipe.with_epochs(epochs), seed=seed, folder=folder, out=out)
+    if resume:
+        training.resume()
+    total = training.recipe.training.epochs
+    with tqdm(
+        total=total,
+        initial=len(training.history),
+        desc=f"{recipe.name} seed {seed}",
+        unit="epoch",
+        disable=not progress,
+    ) as bar:
+        while not training.is_done:
+            entry = training.epoch()
+            bar.set_postfix(validation=f"{entry['validation_accuracy']:.2%}", refresh=False)
+            bar.update()
+    return training.finish()
