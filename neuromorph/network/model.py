@@ -338,6 +338,11 @@ def _stage(rest: list[Layer], shape: tuple[int, ...], maximum: int, spikes: int)
             f"{where} has weights for {weights.shape[1]} inputs but gets {input_shape[0]} "
             f"(shape {list(shape)})"
         )
+    if any(padding[a] >= weights.shape[2 + a] for a in (0, 1)):
+        raise NetworkError(
+            f"{where}: padding {list(padding)} must be smaller than the kernel "
+            f"{list(weights.shape[2:])}"
+        )
     height, width = (
         (input_shape[1 + a] + 2 * padding[a] - weights.shape[2 + a]) // stride[a] + 1
         for a in (0, 1)

@@ -1,0 +1,18 @@
+"""Mapping networks onto chips."""
+
+from neuromorph.mapping.mapping import Fit, Mapping, check_fit, map_network
+from neuromorph.mapping.partition import Limit
+from neuromorph.mapping.slices import Slice
+from neuromorph.mapping.tally import COUNTED, Tally, complete
+
+__all__ = [
+    "COUNTED",
+    "Fit",
+    "Limit",
+    "Mapping",
+    "Slice",
+    "Tally",
+    "check_fit",
+    "complete",
+    "map_network",
+]

@@ -1,0 +1,87 @@
+"""Slices: the box of one layer that sits on one core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.network import Stage
+
+__all__ = ["Range", "Slice", "cut", "input_range", "sum_range", "tap_counts"]
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """Part of a layer on one core: a box of channels, rows and columns.
+
+    ``rows`` and ``columns`` bound the outputs (after the pool), ``sum_rows``
+    and ``sum_columns`` the neurons behind them, ``input_rows`` and
+    ``input_columns`` the part of the input image they see.  All ranges are
+    half open.
+    """
+
+    stage: int
+    layer: str
+    core: int
+    channels: Range
+    rows: Range
+    columns: Range
+    sum_rows: Range
+    sum_columns: Range
+    input_rows: Range
+    input_columns: Range
+
+    @property
+    def neurons(self) -> int:
+        """Neurons on the core (before the pool)."""
+        return _size(self.channels) * _size(self.sum_rows) * _size(self.sum_columns)
+
+    @property
+    def outputs(self) -> int:
+        """Neurons whose levels leave the core (after the pool)."""
+        return _size(self.channels) * _size(self.rows) * _size(self.columns)
+
+
+def _size(r: Range) -> int:
+    return r[1] - r[0]
+
+
+def cut(size: int, parts: int) -> list[Range]:
+    """``size`` things in ``parts`` runs whose lengths differ by at most one."""
+    edges = [size * i // parts for i in range(parts + 1)]
+    return list(zip(edges[:-1], edges[1:]))
+
+
+def sum_range(stage: Stage, axis: int, outputs: Range) -> Range:
+    """Neurons (axis 0 rows, 1 columns) behind a run of outputs.
+
+    Neurons that no window covers go with the last output, so that every
+    neuron belongs to exactly one slice.
+    """
+    neurons = stage.sum_shape[1 + axis]
+    if stage.pool is None:
+        return outputs
+    stride = stage.pool.stride[axis]
+    last = outputs[1] == stage.output_shape[1 + axis]
+    return outputs[0] * stride, neurons if last else outputs[1] * stride
+
+
+def input_range(stage: Stage, axis: int, sums: Range) -> Range:
+    """Part of the input image (rows or columns) that a run of neurons sees."""
+    kernel, size = stage.weights.shape[2 + axis], stage.input_shape[1 + axis]
+    low = sums[0] * stage.stride[axis] - stage.padding[axis]
+    high = (sums[1] - 1) * stage.stride[axis] - stage.padding[axis] + kernel
+    return min(max(low, 0), size), max(min(high, size), 0)
+
+
+def tap_counts(stage: Stage, axis: int, sums: Range) -> NDArray[np.int64]:
+    """For each input row (or column): how many (neuron, tap) pairs of the run it meets."""
+    kernel, size = stage.weights.shape[2 + axis], stage.input_shape[1 + axis]
+    reached = np.arange(*sums)[:, None] * stage.stride[axis] - stage.padding[axis]
+    reached = (reached + np.arange(kernel)).ravel()
+    reached = reached[(reached >= 0) & (reached < size)]
+    return np.bincount(reached, minlength=size).astype(np.int64)

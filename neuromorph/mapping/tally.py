@@ -1,0 +1,107 @@
+"""Tally: what an engine counts, and how the rest of the actions follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.events import ACTIONS, Counts
+
+if TYPE_CHECKING:
+    from neuromorph.mapping.mapping import Mapping
+
+__all__ = ["COUNTED", "Tally", "complete"]
+
+# What engines count, event by event.  Everything else is a multiple of these.
+COUNTED = (
+    "spike_out",
+    "packet_out",
+    "spike_in",
+    "token_out",
+    "token_in",
+    "hop_x",
+    "hop_y",
+    "hop_local",
+    "xnor_event",
+    "graded_event",
+    "fetched",  # synapses of the rows that arriving spikes fetch, zeros included
+    "neuron_update_active",
+)
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Result of one engine on one batch, before prices and derived actions.
+
+    ``outputs`` int32 (batch, classes); ``levels`` one array (batch, outputs of
+    the layer) for every layer but the read-out; ``counted`` int64 (batch,
+    rows) under each name of :data:`COUNTED`.
+    """
+
+    outputs: NDArray[np.int32]
+    levels: list[NDArray[Any]]
+    counted: dict[str, NDArray[np.int64]]
+    ticks: int | None = None
+    active_ticks: NDArray[np.int64] | None = field(default=None)
+    started: NDArray[np.int64] | None = field(default=None)
+    finished: NDArray[np.int64] | None = field(default=None)
+
+
+def complete(mapping: Mapping, tally: Tally) -> Counts:
+    """Counts with every action, from what was counted and constants of the mapping."""
+    chip, network, slices = mapping.chip, mapping.network, mapping.slices
+    counted = tally.counted
+    batch, rows = counted["spike_out"].shape
+    values = np.zeros((batch, rows, len(ACTIONS)), np.int64)
+    index = {name: i for i, name in enumerate(ACTIONS)}
+
+    def put(action: str, value: NDArray[np.int64]) -> None:
+        values[:, :, index[action]] = value
+
+    for action in COUNTED:
+        if action in index:
+            put(action, counted[action])
+    events = counted["xnor_event"] + counted["graded_event"]
+    fetched = counted["fetched"]
+    packets = counted["spike_in"] + counted["token_in"]
+    neurons = np.array([0, *(s.neurons for s in slices)], np.int64)
+    compares, pooled, weight_bits = (np.zeros(rows, np.int64) for _ in range(3))
+    for row, s in enumerate(slices, start=1):
+        stage = network.stages[s.stage]
+        weight_bits[row] = stage.weight_levels.bits + chip.index_bits
+        if stage.thresholds is not None:
+            compares[row] = s.neurons * stage.thresholds.shape[1]
+        if stage.pool is not None:
+            pooled[row] = s.outputs * (stage.pool.size[0] * stage.pool.size[1] - 1)
+    put("fifo_push", packets)
+    put("fifo_pop", packets)
+    put("axon_read", counted["spike_in"])
+    if chip.storage == "dense":
+        put("gate_check", fetched)
+        put("weight_read_bits", fetched * weight_bits)
+    else:
+        put("weight_read_bits", events * weight_bits)
+    put("acc_add", events)
+    put("skip_act", mapping.pairs - fetched)
+    put("skip_weight", fetched - events)
+    put("state_read_bits", (events + neurons) * chip.accumulator_bits)
+    put("state_write_bits", (events + neurons) * chip.accumulator_bits)
+    put("neuron_update_idle", neurons - counted["neuron_update_active"])
+    put("threshold_cmp", np.broadcast_to(compares, (batch, rows)))
+    put("pool_cmp", np.broadcast_to(pooled, (batch, rows)))
+    if chip.sync == "barrier":
+        barrier = np.ones(rows, np.int64)
+        barrier[0] = 0
+        put("barrier", np.broadcast_to(barrier, (batch, rows)))
+    return Counts(
+        values=values,
+        layers=mapping.row_layers,
+        cores=mapping.row_cores,
+        pairs=mapping.pairs,
+        hardware=mapping.hardware,
+        ticks=tally.ticks,
+        active_ticks=tally.active_ticks,
+    )

@@ -1,0 +1,1 @@
+"""The readable twin of the kernels: plain NumPy and loops, next to the equations."""

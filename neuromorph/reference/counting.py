@@ -1,0 +1,168 @@
+"""Untimed run of a mapped network, written to be read (twin of ``kernels.counting``).
+
+Per layer, for an image a of levels and a kernel w (a linear layer is a 1×1
+image):
+
+    sum[o, Y, X]   = Σ w[o, i, ky, kx] · a[i, Y·s − p + ky, X·s − p + kx]
+    level[o, Y, X] = lowest + stride · #{t : direction · sum ≥ threshold[o, t]}
+
+A pair (a, w) is a synaptic event where both are non-zero; it is an XNOR event
+where both are ±1 and a graded event otherwise.  Outside the image there is no
+pair.  All arithmetic is int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.mapping import COUNTED, Mapping, Tally
+from neuromorph.network import Network, Pool, Stage
+
+__all__ = ["count", "run_network", "spikes_of"]
+
+Array = NDArray[np.int64]
+
+
+def spikes_of(stage: Stage, levels: NDArray[Any]) -> tuple[Array, Array]:
+    """(spikes, spikes of payload ±1) that each arriving level stands for.
+
+    A level sends one spike if it is not zero.  A bitplane value sends one
+    spike of payload 2**b for each set bit b.
+    """
+    levels = levels.astype(np.int64)
+    if stage.spikes_per_input == 1:
+        return (levels != 0).astype(np.int64), (np.abs(levels) == 1).astype(np.int64)
+    bits = (levels[..., None] >> np.arange(stage.spikes_per_input)) & 1
+    return bits.sum(axis=-1), bits[..., 0]
+
+
+def correlate(stage: Stage, image: Array, weights: Array) -> Array:
+    """Σ over taps of weights (o, i, ky, kx) and image (batch, i, y, x); zero outside."""
+    _, height, width = stage.sum_shape
+    (sy, sx), (py, px) = stage.stride, stage.padding
+    padded = np.pad(image, ((0, 0), (0, 0), (py, py), (px, px)))
+    total = np.zeros((len(image), *stage.sum_shape), np.int64)
+    for ky in range(weights.shape[2]):
+        for kx in range(weights.shape[3]):
+            seen = padded[:, :, ky : ky + height * sy : sy, kx : kx + width * sx : sx]
+            seen = seen[:, :, :height, :width]
+            total += np.einsum("oi,biyx->boyx", weights[:, :, ky, kx], seen)
+    return total
+
+
+def fire(stage: Stage, sums: Array) -> NDArray[Any]:
+    """Sums (batch, channel, row, column) to levels, before the pool."""
+    assert stage.thresholds is not None and stage.directions is not None
+    assert stage.levels is not None
+    directed = sums * stage.directions[:, None, None]
+    climbed = np.zeros_like(sums)
+    for step in stage.thresholds.T:
+        climbed += directed >= step[:, None, None]
+    levels = stage.levels.stride * climbed - stage.levels.maximum
+    return levels.astype(stage.levels.dtype)
+
+
+def pool(p: Pool, levels: NDArray[Any]) -> NDArray[Any]:
+    """Maximum of each window; the minimum in channels whose sums were pooled downhill."""
+    rows = (levels.shape[2] - p.size[0]) // p.stride[0] + 1
+    columns = (levels.shape[3] - p.size[1]) // p.stride[1] + 1
+    result = np.empty((*levels.shape[:2], rows, columns), levels.dtype)
+    for y in range(rows):
+        for x in range(columns):
+            top, left = y * p.stride[0], x * p.stride[1]
+            cut = levels[:, :, top : top + p.size[0], left : left + p.size[1]]
+            result[:, :, y, x] = np.where(
+                p.minimum, cut.min(axis=(2, 3)), cut.max(axis=(2, 3))
+            )
+    return result
+
+
+def run_network(
+    network: Network, inputs: NDArray[Any]
+) -> Iterator[tuple[Stage, NDArray[Any], Array, NDArray[Any] | None]]:
+    """For each layer: (layer, arriving levels, sums, leaving levels or None).
+
+    ``inputs`` are encoded input levels (batch, size).  Sums have shape
+    (batch, channels, rows, columns) before the pool; levels (batch, channels,
+    rows, columns) after it.
+    """
+    arriving = inputs
+    for stage in network.stages:
+        image = arriving.reshape(-1, *stage.input_shape).astype(np.int64)
+        sums = correlate(stage, image, stage.weights.astype(np.int64))
+        leaving = None
+        if stage.levels is not None:
+            leaving = fire(stage, sums)
+            if stage.pool is not None:
+                leaving = pool(stage.pool, leaving)
+        yield stage, image, sums, leaving
+        if leaving is not None:
+            arriving = leaving
+
+
+def count(mapping: Mapping, inputs: NDArray[Any]) -> Tally:
+    """Run encoded inputs (batch, size) through the mapping and count every event."""
+    batch = len(inputs)
+    counted = {name: np.zeros((batch, mapping.rows), np.int64) for name in COUNTED}
+    levels: list[NDArray[Any]] = []
+    outputs = np.zeros((batch, mapping.network.classes), np.int32)
+    for index, (stage, image, sums, leaving) in enumerate(run_network(mapping.network, inputs)):
+        _count_synapses(mapping, index, image, counted)
+        _count_packets(mapping, index, image, counted)
+        if leaving is None:
+            outputs = sums.reshape(batch, -1).astype(np.int32)
+        else:
+            levels.append(leaving.reshape(batch, -1))
+    return Tally(outputs=outputs, levels=levels, counted=counted)
+
+
+def _count_synapses(mapping: Mapping, index: int, image: Array, counted: dict[str, Array]) -> None:
+    """Events of every neuron, summed over the neurons of each slice."""
+    stage = mapping.network.stages[index]
+    spikes, units = spikes_of(stage, image)
+    weights = np.abs(stage.weights.astype(np.int64))
+    present, single = (weights != 0).astype(np.int64), (weights == 1).astype(np.int64)
+    events = correlate(stage, spikes, present)
+    xnor = correlate(stage, units, single)
+    fetched = correlate(stage, spikes, np.ones_like(present))
+    for row in mapping.stage_rows[index]:
+        s = mapping.slices[row - 1]
+        box = (slice(None), slice(*s.channels), slice(*s.sum_rows), slice(*s.sum_columns))
+        counted["xnor_event"][:, row] = xnor[box].sum(axis=(1, 2, 3))
+        counted["graded_event"][:, row] = (events - xnor)[box].sum(axis=(1, 2, 3))
+        counted["fetched"][:, row] = fetched[box].sum(axis=(1, 2, 3))
+        counted["neuron_update_active"][:, row] = (events[box] > 0).sum(axis=(1, 2, 3))
+
+
+def _count_packets(mapping: Mapping, index: int, image: Array, counted: dict[str, Array]) -> None:
+    """Every spike to every core that needs it, one by one, and the tokens behind them."""
+    stage, chip = mapping.network.stages[index], mapping.chip
+    spikes = spikes_of(stage, image)[0].reshape(len(image), -1)
+    reach = mapping.reach_table(index)
+    targets = mapping.stage_rows[index]
+
+    def send(sample: int | slice, source: int, target: int, copies: int, kind: str) -> None:
+        distance = np.abs(mapping.tiles[target] - mapping.tiles[source])
+        counted["packet_out" if kind == "spike" else "token_out"][sample, source] += copies
+        counted[f"{kind}_in"][sample, target] += copies
+        counted["hop_x"][sample, source] += copies * distance[0]
+        counted["hop_y"][sample, source] += copies * distance[1]
+        counted["hop_local"][sample, source] += copies
+
+    for source, neurons in mapping.source_rows(index):
+        needed = reach[neurons % len(reach)]
+        for sample in range(len(image)):
+            for neuron, wanted in zip(neurons, needed):
+                copies = int(spikes[sample, neuron])
+                if copies == 0:
+                    continue
+                counted["spike_out"][sample, source] += copies
+                for target in np.flatnonzero(wanted):
+                    send(sample, source, targets[target], copies, "spike")
+        if chip.sync == "token":
+            for target in np.flatnonzero(needed.any(axis=0)):
+                send(slice(None), source, targets[target], 1, "token")
