@@ -1,8 +1,8 @@
 """Training of networks with discrete weights by DST; the only part that needs torch.
 
-    from neuromorph.training import load_recipe, train_seeds
+from neuromorph.training import load_recipe, train_seeds
 
-    result = train_seeds(load_recipe("digits-gxnor"), 5, out="trained")
+result = train_seeds(load_recipe("digits-gxnor"), 5, out="trained")
 """
 
 from neuromorph.errors import MissingDependencyError
@@ -15,11 +15,13 @@ except ImportError as _error:
     ) from _error
 
 from neuromorph.training.dst import DST, parameter_groups
+from neuromorph.training.export import export
 from neuromorph.training.functional import phi
 from neuromorph.training.layers import Activation, BatchNorm, DiscreteConv2d, DiscreteLinear
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.models import DiscreteNetwork, Stage, build_model
 from neuromorph.training.recipe import Recipe, load_recipe, parse_recipe
+from neuromorph.training.seeds import train_seeds
 from neuromorph.training.train import Trained, train
 
 __all__ = [
@@ -33,10 +35,12 @@ __all__ = [
     "Stage",
     "Trained",
     "build_model",
+    "export",
     "load_recipe",
     "parameter_groups",
     "parse_recipe",
     "phi",
     "squared_hinge",
     "train",
+    "train_seeds",
 ]

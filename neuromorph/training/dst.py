@@ -157,10 +157,10 @@ def _increment(
         if key not in state:
             state[key] = torch.zeros_like(gradient)
     if rule == "sgd":
-        return gradient * -group["lr"]
+        return gradient * -float(group["lr"])
     first: Tensor = state["first"].lerp_(gradient, 1 - beta1)
     if rule == "momentum":
-        return first * -group["lr"]
+        return first * -float(group["lr"])
     second: Tensor = state["second"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     step = state["step"]
     scale = group["lr"] / (1 - beta1**step)

@@ -21,7 +21,9 @@ from neuromorph.levels import Levels, Pulse, Transition
 __all__ = ["phi", "transition", "uniform", "weight_keys", "window"]
 
 
-def phi(x: Tensor, n: int, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "rectangular") -> Tensor:
+def phi(
+    x: Tensor, n: int, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "rectangular"
+) -> Tensor:
     """φ_r(x) as values k/K of Z_n, with the window as derivative (§2, §3).
 
     Parameters
@@ -44,11 +46,13 @@ def phi(x: Tensor, n: int, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "re
     LevelError
         r outside [0, 1), a not above 0, n outside 0 … 8.
     """
-    result: Tensor = _Phi.apply(x, n, r, a, pulse)
+    result: Tensor = _Phi.apply(x, n, r, a, pulse)  # type: ignore[no-untyped-call]
     return result
 
 
-def window(x: Tensor, n: int, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "rectangular") -> Tensor:
+def window(
+    x: Tensor, n: int, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "rectangular"
+) -> Tensor:
     """∂φ_r/∂x in float32, each pulse of the area of its jump (§3).
 
     The rectangle has the very support of ``levels.window``; the triangle

@@ -36,7 +36,9 @@ class _Discrete(nn.Module):
         For ternary weights P(−1, 0, +1) = ¼, ½, ¼.
         """
         space = Levels(self.n)
-        draw = uniform(weight_keys(seed, layer, self.weight.numel(), torch.device("cpu")), seed, layer, 0)
+        draw = uniform(
+            weight_keys(seed, layer, self.weight.numel(), torch.device("cpu")), seed, layer, 0
+        )
         steps = torch.floor(draw.double() * (space.size - 1) + 0.5)
         values = (steps * space.stride - space.maximum) / space.maximum
         self.weight.copy_(values.view_as(self.weight))
@@ -62,7 +64,14 @@ class DiscreteConv2d(_Discrete):
     """Convolution without bias; weight of shape (out, in, kernel, kernel), zero padding."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, n: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        n: int = 1,
     ) -> None:
         super().__init__((outputs, inputs, kernel, kernel), n)
         self.stride, self.padding = stride, padding

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ def accuracy(model: DiscreteNetwork, images: Tensor, labels: Tensor) -> float:
     """
     right = torch.zeros((), dtype=torch.int64, device=labels.device)
     with _evaluating(model):
-        for part, wanted in zip(images.split(_CHUNK), labels.split(_CHUNK)):
+        for part, wanted in zip(torch.split(images, _CHUNK), torch.split(labels, _CHUNK)):
             right += (model(part).argmax(dim=1) == wanted).sum()
     return right.item() / len(labels)
 
@@ -52,7 +51,7 @@ def measure_rest(model: DiscreteNetwork, images: Tensor) -> list[dict[str, Any]]
     spikes = [0.0] * len(model.stages)
     sizes = [0] * len(model.stages)
     with _evaluating(model):
-        for part in images.split(_CHUNK):
+        for part in torch.split(images, _CHUNK):
             for index, (stage, values) in enumerate(zip(model.stages, model.outputs(part))):
                 assert isinstance(stage, Stage)
                 active = (values != 0).to(torch.float64)
@@ -81,7 +80,10 @@ def _pairs(stage: Stage, active: Tensor, used: Tensor) -> float:
         return float((active.flatten(1).sum(0) @ used.sum(0)).item())
     conv = stage.synapses
     taps = F.conv2d(
-        active.sum(0, keepdim=True), used.sum(0, keepdim=True), stride=conv.stride, padding=conv.padding
+        active.sum(0, keepdim=True),
+        used.sum(0, keepdim=True),
+        stride=conv.stride,
+        padding=conv.padding,
     )
     return float(taps.sum().item())
 

@@ -140,7 +140,10 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
             for side in (height, width)
         )
         if min(height, width) < 1:
-            raise RecipeError(f"layers[{place}]: kernel {layer.kernel} with pool {layer.pool} does not fit its input")
+            raise RecipeError(
+                f"layers[{place}]: kernel {layer.kernel} with pool {layer.pool} does not fit "
+                "its input"
+            )
         synapses = DiscreteConv2d(
             channels, layer.channels, layer.kernel, stride=layer.stride, padding=layer.padding, n=n1
         )

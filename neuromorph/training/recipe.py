@@ -48,14 +48,14 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pass
 
 
-class DataPart(_Part):
+class DataPart(_Part, frozen=True):
     """``[data]``: which images, and how training images are varied."""
 
     name: str
     shift: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # pixels, drawn for each sample
 
 
-class InputPart(_Part):
+class InputPart(_Part, frozen=True):
     """``[input]``: how grey values become the first events."""
 
     encoding: Encoding
@@ -63,14 +63,14 @@ class InputPart(_Part):
     bits: Annotated[int, msgspec.Meta(ge=1, le=12)] | None = None  # bitplane and graded
 
 
-class LevelsPart(_Part):
+class LevelsPart(_Part, frozen=True):
     """``[levels]``: N1 of the weights, N2 of the activations."""
 
     weights: _Space = 1
     activations: _Space = 1
 
 
-class ActivationPart(_Part):
+class ActivationPart(_Part, frozen=True):
     """``[activation]``: φ_r and the window that stands for its derivative."""
 
     r: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
@@ -78,13 +78,13 @@ class ActivationPart(_Part):
     pulse: Pulse = "rectangular"
 
 
-class LinearLayer(_Part, tag_field="kind", tag="linear"):
+class LinearLayer(_Part, frozen=True, tag_field="kind", tag="linear"):
     """``[[layers]]`` of kind ``linear``: fully connected, batch norm, φ_r."""
 
     features: _Count
 
 
-class ConvLayer(_Part, tag_field="kind", tag="conv"):
+class ConvLayer(_Part, frozen=True, tag_field="kind", tag="conv"):
     """``[[layers]]`` of kind ``conv``: convolution, max-pool, batch norm, φ_r."""
 
     channels: _Count
@@ -94,7 +94,7 @@ class ConvLayer(_Part, tag_field="kind", tag="conv"):
     pool: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1  # 1: none
 
 
-class OptimizerPart(_Part):
+class OptimizerPart(_Part, frozen=True):
     """``[optimizer]``: increments, their schedule, and the transition."""
 
     increments: Literal["sgd", "momentum", "adam"] = "adam"
@@ -106,7 +106,7 @@ class OptimizerPart(_Part):
     transition: Transition = "tanh"
 
 
-class TrainingPart(_Part):
+class TrainingPart(_Part, frozen=True):
     """``[training]``: how long, in which portions, how often."""
 
     epochs: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
@@ -114,7 +114,7 @@ class TrainingPart(_Part):
     seeds: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5  # seeds 1 … seeds
 
 
-class Recipe(_Part):
+class Recipe(_Part, frozen=True):
     """A whole recipe; the output layer is implied by the data's classes."""
 
     name: _Name
@@ -138,9 +138,7 @@ class Recipe(_Part):
             if entry.bits is not None:
                 raise RecipeError("input.bits is for bitplane and graded input, not for ternary")
             if entry.thresholds[0] > entry.thresholds[1]:
-                raise RecipeError(
-                    f"input.thresholds is {list(entry.thresholds)}; need low <= high"
-                )
+                raise RecipeError(f"input.thresholds is {list(entry.thresholds)}; need low <= high")
         else:
             if entry.bits is None:
                 raise RecipeError(f"input.bits is missing; {entry.encoding} input needs it")
@@ -217,7 +215,9 @@ def parse_recipe(text: str) -> Recipe:
         raise RecipeError(f"this is not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
         cause = error.__cause__
-        raise RecipeError(str(cause) if isinstance(cause, RecipeError) else _phrase(error)) from None
+        raise RecipeError(
+            str(cause) if isinstance(cause, RecipeError) else _phrase(error)
+        ) from None
 
 
 def _find(name: str | os.PathLike[str]) -> Path:

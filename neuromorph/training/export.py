@@ -1,0 +1,186 @@
+"""From the torch network to the integer :class:`neuromorph.network.Network`, with proof."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from neuromorph.errors import NetworkError
+from neuromorph.levels import Levels
+from neuromorph.network import Conv2d, Flatten, Layer, Linear, MaxPool2d, Network
+from neuromorph.network import Stage as IntegerStage
+from neuromorph.training.fold import EXACT_SUM, fold_readout, fold_threshold
+from neuromorph.training.layers import DiscreteLinear, exact_sums
+from neuromorph.training.models import DiscreteNetwork, Stage
+
+__all__ = ["export", "prove"]
+
+_CHUNK = 500
+
+
+def export(
+    model: DiscreteNetwork,
+    raw: ArrayLike,
+    *,
+    name: str,
+    meta: Mapping[str, Any] | None = None,
+) -> Network:
+    """Fold a trained network into integers and prove it on a batch.
+
+    Parameters
+    ----------
+    model : DiscreteNetwork
+    raw : integer array, shape (batch, *shape)
+        Raw samples on which all levels of all layers must agree.
+    name : str
+        Name of the network.
+    meta : mapping, optional
+        Anything JSON can hold.
+
+    Returns
+    -------
+    Network
+        Fires on every sample the very levels of torch's float32 evaluation,
+        and its ``scores`` are torch's, bit for bit.
+
+    Raises
+    ------
+    NetworkError
+        Sums that float32 cannot hold, batch-norm values that are not finite,
+        or a difference on ``raw``: names the first layer that differs.
+    """
+    model = copy.deepcopy(model).cpu().eval()
+    entry = model.encoder.spec
+    layers: list[Layer] = []
+    unit, maximum, is_image = model.encoder.unit, entry.maximum, len(entry.shape) == 3
+    for stage in model.stages:
+        assert isinstance(stage, Stage)
+        weights, n = stage.synapses.levels.numpy(), stage.synapses.n
+        reach = (
+            int(np.abs(weights.astype(np.int64)).reshape(len(weights), -1).sum(1).max()) * maximum
+        )
+        if reach > EXACT_SUM:
+            raise NetworkError(
+                f"layer {stage.name!r}: a sum may reach {reach}; float32, in which the network was "
+                f"trained, is exact up to {EXACT_SUM}; use fewer inputs, bits or levels"
+            )
+        if isinstance(stage.synapses, DiscreteLinear):
+            if is_image:
+                layers.append(Flatten())
+            layers.append(Linear(name=stage.name, weights=weights, n=n))
+            is_image = False
+        else:
+            conv = stage.synapses
+            layers.append(
+                Conv2d(
+                    name=stage.name,
+                    weights=weights,
+                    n=n,
+                    stride=(conv.stride, conv.stride),
+                    padding=(conv.padding, conv.padding),
+                )
+            )
+        if stage.pool > 1:
+            layers.append(MaxPool2d(size=(stage.pool, stage.pool)))
+        unit *= Levels(n).maximum
+        if stage.activation is None:
+            layers.append(fold_readout(stage, unit))
+        else:
+            layers.append(fold_threshold(stage, unit))
+            unit = maximum = Levels(stage.activation.n).maximum
+    network = Network(name=name, input=entry, layers=layers, meta=dict(meta or {}))
+    prove(network, model, raw)
+    return network
+
+
+@torch.no_grad()
+def prove(network: Network, model: DiscreteNetwork, raw: ArrayLike) -> None:
+    """Compare all levels of all layers, and the scores, with torch's on a batch.
+
+    Parameters
+    ----------
+    network : Network
+    model : DiscreteNetwork
+        In evaluation mode, on the CPU.
+    raw : integer array, shape (batch, *shape)
+
+    Raises
+    ------
+    NetworkError
+        Names the first layer that differs, and where.
+    """
+    raw = np.asarray(raw)
+    for start in range(0, len(raw), _CHUNK):
+        part = raw[start : start + _CHUNK]
+        levels: NDArray[Any] = network.encode(part)
+        with exact_sums():
+            values = model.outputs(torch.tensor(part))
+        unit = float(model.encoder.unit)
+        _compare("input", levels, values[0].numpy() * unit, start)
+        for stage, wanted in zip(network.stages, values[1:], strict=True):
+            levels = _run_stage(stage, levels)
+            if stage.levels is None:
+                _compare(stage.name, network.scores(levels.astype(np.int32)), wanted.numpy(), start)
+            else:
+                _compare(stage.name, levels, wanted.numpy() * stage.levels.maximum, start)
+
+
+def _compare(name: str, ours: NDArray[Any], theirs: NDArray[Any], start: int) -> None:
+    ours, theirs = _flat(ours), _flat(theirs)
+    if ours.shape != theirs.shape:
+        raise NetworkError(
+            f"layer {name!r} has {ours.shape[1]} neurons in the integer network but "
+            f"{theirs.shape[1]} in torch"
+        )
+    differs = np.argwhere(ours != theirs)
+    if len(differs):
+        sample, neuron = (int(i) for i in differs[0])
+        raise NetworkError(
+            f"layer {name!r} differs from torch first at sample {start + sample}, neuron {neuron}: "
+            f"{ours[sample, neuron]} against {theirs[sample, neuron]}"
+        )
+
+
+def _run_stage(stage: IntegerStage, levels: NDArray[Any]) -> NDArray[Any]:
+    """Levels (batch, inputs) to levels (batch, outputs), or to the sums of the read-out.
+
+    Sums are made in float64, which is exact for integers below 2**53.
+    """
+    images = levels.reshape(-1, *stage.input_shape).astype(np.float64)
+    (top, left), (down, right) = stage.padding, stage.stride
+    images = np.pad(images, ((0, 0), (0, 0), (top, top), (left, left)))
+    kernel = stage.weights.shape[2], stage.weights.shape[3]
+    windows = _windows(images, kernel, (down, right))
+    weights = stage.weights.astype(np.float64)
+    sums: NDArray[Any] = np.einsum("bchwij,ocij->bohw", windows, weights, optimize=True)
+    sums = sums.astype(np.int64)
+    if stage.levels is None:
+        return _flat(sums)
+    assert stage.thresholds is not None
+    assert stage.directions is not None
+    directed = (sums * stage.directions[:, None, None])[..., None]
+    climbed = (directed >= stage.thresholds[:, None, None, :]).sum(axis=-1)
+    fired: NDArray[Any] = stage.levels.stride * climbed - stage.levels.maximum
+    if stage.pool is not None:
+        fired = _windows(fired, stage.pool.size, stage.pool.stride)
+        minimum = stage.pool.minimum[:, None, None]
+        fired = np.where(minimum, fired.min(axis=(4, 5)), fired.max(axis=(4, 5)))
+    return _flat(fired)
+
+
+def _windows(images: NDArray[Any], size: tuple[int, int], stride: tuple[int, int]) -> NDArray[Any]:
+    """Windows (…, rows, columns, height, width) of the last two axes of ``images``."""
+    view: NDArray[Any] = sliding_window_view(images, size, axis=(2, 3))  # type: ignore[call-overload]
+    return view[:, :, :: stride[0], :: stride[1]]
+
+
+def _flat(array: NDArray[Any]) -> NDArray[Any]:
+    """(batch, …) to (batch, neurons)."""
+    flat: NDArray[Any] = array.reshape(len(array), -1)
+    return flat

@@ -1,0 +1,90 @@
+"""Batch norm and φ_r as integer thresholds, found against torch's own float32.
+
+Evaluation of batch norm is monotone in the sum, so every threshold can be
+found by bisection: the integer network then decides each neuron exactly as
+torch does, roundings and ties included.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuromorph.errors import NetworkError
+from neuromorph.levels import Levels
+from neuromorph.network import THRESHOLD_MAX, THRESHOLD_MIN, Readout, Threshold
+from neuromorph.training.models import Stage
+
+__all__ = ["EXACT_SUM", "fold_readout", "fold_threshold"]
+
+EXACT_SUM = 1 << 24  # integers up to here are exact in float32
+
+
+@torch.no_grad()
+def fold_threshold(stage: Stage, unit: int) -> Threshold:
+    """The threshold layer of a stage that fires.
+
+    Thresholds hold for every sum of magnitude up to 2**24, whatever the
+    weights; a level that no such sum reaches gets ``THRESHOLD_MAX``, one that
+    all reach ``THRESHOLD_MIN`` (so does a channel whose scale is zero).
+
+    Parameters
+    ----------
+    stage : Stage
+        In evaluation mode, with an activation.
+    unit : int
+        Integer sum / torch's sum: K of the weights times the unit of the
+        arriving levels, a power of two.
+
+    Raises
+    ------
+    NetworkError
+        Batch-norm values that are not finite.
+    """
+    assert stage.activation is not None
+    space = Levels(stage.activation.n)
+    scale, _ = _finite_affine(stage)
+    direction = torch.where(scale < 0, -1, 1)[:, None]
+    goals = torch.from_numpy(space.levels[1:].astype(np.int64))[None, :]
+
+    def reaches(place: Tensor) -> Tensor:
+        """Whether direction · place, as a sum, fires at least each goal; (channels, steps)."""
+        assert stage.activation is not None
+        values = (direction * place).to(torch.float32) / unit
+        fired = stage.activation(stage.norm(values.T)).T  # batch norm takes channels second
+        reached: Tensor = (fired * space.maximum).round().to(torch.int64) >= goals
+        return reached
+
+    low = torch.full((len(scale), space.size - 1), -EXACT_SUM - 1)  # not reached, as far as known
+    high = torch.full_like(low, EXACT_SUM)
+    never, always = ~reaches(high), reaches(low + 1)
+    while bool((high - low > 1).any()):
+        middle = (low + high) // 2
+        reached = reaches(middle)
+        high = torch.where(reached, middle, high)
+        low = torch.where(reached, low, middle)
+    high[never], high[always] = THRESHOLD_MAX, THRESHOLD_MIN
+    return Threshold(
+        thresholds=high.numpy(), directions=direction[:, 0].to(torch.int8).numpy(), n=space.n
+    )
+
+
+@torch.no_grad()
+def fold_readout(stage: Stage, unit: int) -> Readout:
+    """The read-out of the last stage; ``unit`` as in :func:`fold_threshold`.
+
+    Raises
+    ------
+    NetworkError
+        Batch-norm values that are not finite.
+    """
+    scale, shift = _finite_affine(stage)
+    return Readout(scale=(scale / unit).numpy(), offset=shift.numpy())
+
+
+def _finite_affine(stage: Stage) -> tuple[Tensor, Tensor]:
+    scale, shift = stage.norm.affine
+    if not bool(torch.isfinite(scale).all() and torch.isfinite(shift).all()):
+        raise NetworkError(f"layer {stage.name!r}: batch norm has values that are not finite")
+    return scale, shift

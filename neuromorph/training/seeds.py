@@ -1,0 +1,172 @@
+"""Several seeds of one recipe: the network that ships, the result file, the card.
+
+The figure reported is the mean ± standard deviation over all seeds at the
+last epoch.  The network written is the seed of the best *validation*
+accuracy (the lowest seed among equals); test images choose nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+import neuromorph
+from neuromorph.data import load_data
+from neuromorph.errors import NetworkError, RecipeError
+from neuromorph.network import Network, save_network
+from neuromorph.training.card import write_card
+from neuromorph.training.checkpoint import write_file
+from neuromorph.training.export import export
+from neuromorph.training.recipe import Recipe
+from neuromorph.training.train import Trained, train
+
+__all__ = ["train_seeds"]
+
+
+def train_seeds(
+    recipe: Recipe,
+    seeds: int | Sequence[int] | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str],
+    epochs: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train a recipe with several seeds and write what a network folder holds.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    seeds : int or sequence of int, optional
+        How many (1, 2, …), or which; the recipe's number if left out.
+    folder : path, optional
+        Where data sets lie; see :func:`neuromorph.data.data_folder`.
+    out : path
+        Gets ``network.safetensors``, ``result.json``, ``card.md`` and
+        ``checkpoints/``; finished seeds found there are not trained again.
+    epochs : int, optional
+        Length of the schedule instead of the recipe's.
+    progress : bool
+        Show a progress bar a seed on standard error; nothing else is printed.
+
+    Returns
+    -------
+    dict
+        What ``result.json`` holds: ``recipe`` and its ``recipe_sha256``;
+        ``network`` (path, hash, seed, rule); ``test_accuracy`` and
+        ``validation_accuracy``, each ``{mean, sd}`` (sd null for one seed);
+        ``resting_fraction``, the mean; ``optimizer_bits_per_weight``;
+        ``seeds``: the :class:`Trained` result of each, learning curves
+        included; ``versions``.
+
+    Raises
+    ------
+    RecipeError
+        As :func:`neuromorph.training.train`; a seed named twice or negative.
+    NetworkError
+        The exported network differs from torch on a test image.
+    """
+    recipe = recipe.with_epochs(epochs)
+    chosen = _seeds(recipe.training.seeds if seeds is None else seeds)
+    out = Path(out)
+    results: list[dict[str, Any]] = []
+    best: Trained | None = None
+    for seed in chosen:
+        trained = train(recipe, seed=seed, folder=folder, out=out, progress=progress)
+        results.append(trained.result)
+        key = "validation_accuracy"
+        if best is None or trained.result[key] > best.result[key]:
+            best = trained
+    assert best is not None
+    test, validation = (
+        _spread([r[key] for r in results]) for key in ("test_accuracy", "validation_accuracy")
+    )
+    network = _write_network(recipe, best, test, folder, out)
+    result = {
+        "name": recipe.name,
+        "recipe": msgspec.to_builtins(recipe),
+        "recipe_sha256": recipe.sha256,
+        "network": {
+            "path": str(out / "network.safetensors"),
+            "hash": network.hash,
+            "weights": network.weight_count,
+            "seed": best.result["seed"],
+            "test_accuracy": best.result["test_accuracy"],
+            "rule": "the seed of the best validation accuracy at the last epoch",
+        },
+        "test_accuracy": test,
+        "validation_accuracy": validation,
+        "resting_fraction": fmean(r["resting_fraction"] for r in results),
+        "optimizer_bits_per_weight": results[0]["optimizer_bits_per_weight"],
+        "seeds": results,
+        "versions": {
+            "neuromorph": neuromorph.__version__,
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    rounded = _rounded(result)
+    # the folder travels, so the file names the network beside it, not a path of this machine
+    filed = {**rounded, "network": {**rounded["network"], "path": "network.safetensors"}}
+    write_file(out / "result.json", (json.dumps(filed, indent=1) + "\n").encode())
+    write_card(recipe, rounded, out)
+    return result
+
+
+def _write_network(
+    recipe: Recipe,
+    trained: Trained,
+    test: dict[str, float | None],
+    folder: str | os.PathLike[str] | None,
+    out: Path,
+) -> Network:
+    """Export with proof on all test images, and write the file."""
+    meta = {
+        "data": recipe.data.name,
+        "test_accuracy": trained.result["test_accuracy"],
+        "validation_accuracy": trained.result["validation_accuracy"],
+        "seed": trained.result["seed"],
+        "seeds_mean": test["mean"],
+        "seeds_sd": test["sd"],
+        "recipe_sha256": recipe.sha256,
+        "description": recipe.description,
+    }
+    images = load_data(recipe.data.name, folder).test_images
+    network = export(trained.model, images, name=recipe.name, meta=meta)
+    try:
+        save_network(network, out / "network.safetensors")
+    except NetworkError as error:
+        raise RecipeError(str(error)) from None
+    return network
+
+
+def _seeds(seeds: int | Sequence[int]) -> list[int]:
+    chosen = list(range(1, seeds + 1)) if isinstance(seeds, int) else list(seeds)
+    if not chosen or len(set(chosen)) != len(chosen) or min(chosen) < 0 or max(chosen) >= 1 << 64:
+        raise RecipeError(
+            f"seeds is {seeds!r}; give how many (from 1), or different seeds from 0 to 2**64 - 1"
+        )
+    return chosen
+
+
+def _spread(values: list[float]) -> dict[str, float | None]:
+    return {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else None}
+
+
+def _rounded(value: Any) -> Any:
+    """Measured floats to six decimals, for a file that can be read and compared."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {k: v if k == "recipe" else _rounded(v) for k, v in value.items()}
+    return [_rounded(v) for v in value] if isinstance(value, list) else value
