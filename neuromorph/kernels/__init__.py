@@ -1,0 +1,1 @@
+"""Compiled engines; every function has a readable twin in ``neuromorph.reference``."""

@@ -1,0 +1,205 @@
+"""Door to the bit-sliced counting kernel (``vcount.h``).
+
+Owns nothing but references: the plan keeps the arrays it points into, the
+caller keeps the results.  ``counting.py`` builds plans from valid networks and
+checks inputs; here every array is typed, and shapes are compared once before
+the loop.  Runs without the GIL.
+"""
+
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+cdef extern from "vcount.h" nogil:
+    ctypedef struct vc_layer:
+        int32_t input_channels, input_height, input_width
+        int32_t channels, height, width
+        int32_t stride_y, stride_x
+        int32_t value_planes, spike_planes, fused
+        int32_t weight_planes
+        const int32_t *lists
+        const int32_t *taps
+        const int32_t *event_lists
+        const int32_t *event_rows
+        int32_t counter_bits, sum_bits, event_bits
+        int32_t steps, binary, top
+        const int32_t *thresholds
+        const int8_t *directions
+        int32_t largest
+        int32_t pool_height, pool_width, pool_stride_y, pool_stride_x
+        const uint8_t *minimum
+        int32_t output_height, output_width
+        int32_t next_planes, next_height, next_width, next_pad_y, next_pad_x
+        const int32_t *slice_of
+        int32_t slices, slice_bits
+        int8_t *levels8
+        int16_t *levels16
+        int32_t *sums
+        int32_t *neuron_events
+        int64_t *xnor
+        int64_t *graded
+        int64_t *active
+
+    ctypedef struct vc_kernel:
+        int32_t lanes
+        int64_t (*scratch_bytes)(const vc_layer *, int32_t, int32_t) noexcept nogil
+        void (*run)(const vc_layer *, int32_t, const int16_t *, int32_t, int32_t, int32_t, char *) noexcept nogil
+        const char *name
+
+    const vc_kernel *vc_select(const char *name)
+
+
+cdef const int32_t *_int32(object array, list keep) except? NULL:
+    cdef const int32_t[::1] view = array
+    keep.append(array)
+    return &view[0] if view.shape[0] else NULL
+
+
+cdef const int8_t *_int8(object array, list keep) except? NULL:
+    cdef const int8_t[::1] view = array
+    keep.append(array)
+    return &view[0] if view.shape[0] else NULL
+
+
+cdef const uint8_t *_uint8(object array, list keep) except? NULL:
+    cdef const uint8_t[::1] view = array
+    keep.append(array)
+    return &view[0] if view.shape[0] else NULL
+
+
+cdef class Kernel:
+    """A vector width; ``name`` '' takes the widest this processor runs."""
+
+    cdef const vc_kernel *kernel
+
+    def __init__(self, str name not None=""):
+        encoded = name.encode()
+        self.kernel = vc_select(encoded)
+        if self.kernel is NULL:
+            raise ValueError(name)
+
+    @property
+    def lanes(self):
+        """Samples in one block."""
+        return self.kernel.lanes
+
+    @property
+    def name(self):
+        """Name of the vector width."""
+        return (<bytes>self.kernel.name).decode()
+
+
+cdef class Plan:
+    """All layers of one mapped network in the form the kernel walks."""
+
+    cdef vc_layer *layers
+    cdef int32_t count
+    cdef int32_t input_height, input_width, input_size
+    cdef list keep
+    cdef list sizes
+
+    def __cinit__(self, list layers not None, *args):
+        self.count = len(layers)
+        self.layers = <vc_layer *>malloc(max(1, self.count) * sizeof(vc_layer))
+        if self.layers is NULL:
+            raise MemoryError
+
+    def __init__(self, list layers not None, int input_size, int input_height, int input_width):
+        cdef vc_layer *l
+        cdef list keep = []
+        self.keep = keep
+        self.sizes = []
+        self.input_size, self.input_height, self.input_width = input_size, input_height, input_width
+        for i, d in enumerate(layers):
+            l = &self.layers[i]
+            l.input_channels, l.input_height, l.input_width = d["input"]
+            l.channels, l.height, l.width = d["sums"]
+            l.stride_y, l.stride_x = d["stride"]
+            l.value_planes, l.spike_planes, l.fused = d["value_planes"], d["spike_planes"], d["fused"]
+            l.weight_planes = d["weight_planes"]
+            l.lists, l.taps = _int32(d["lists"], keep), _int32(d["taps"], keep)
+            l.event_lists = _int32(d["event_lists"], keep)
+            l.event_rows = _int32(d["event_rows"], keep)
+            l.counter_bits, l.sum_bits, l.event_bits = d["bits"]
+            l.steps, l.binary, l.top = d["steps"], d["binary"], d["top"]
+            l.thresholds = _int32(d["thresholds"], keep)
+            l.directions = _int8(d["directions"], keep)
+            l.largest = d["largest"]
+            l.pool_height, l.pool_width, l.pool_stride_y, l.pool_stride_x = d["pool"]
+            l.minimum = _uint8(d["minimum"], keep)
+            l.output_height, l.output_width = d["outputs"]
+            l.next_planes, l.next_height, l.next_width, l.next_pad_y, l.next_pad_x = d["next"]
+            l.slice_of = _int32(d["slice_of"], keep)
+            l.slices, l.slice_bits = d["slices"], d["slice_bits"]
+            self.sizes.append((l.channels * l.height * l.width,
+                               l.channels * l.output_height * l.output_width, l.slices))
+
+    def __dealloc__(self):
+        free(self.layers)
+
+    def run(self, Kernel kernel not None, const int16_t[:, ::1] inputs not None, list results not None):
+        """Run one block; ``results`` holds for each layer a dict of output arrays or None.
+
+        Keys: levels8, levels16 (samples, outputs), sums, neuron_events
+        (samples, neurons) int32, xnor, graded, active (samples, slices) int64.
+        """
+        cdef int32_t samples = inputs.shape[0]
+        if samples < 1 or samples > kernel.kernel.lanes or inputs.shape[1] != self.input_size:
+            raise ValueError("block does not fit the kernel")
+        if len(results) != self.count:
+            raise ValueError("one dict of results a layer")
+        cdef vc_layer *layers = <vc_layer *>malloc(self.count * sizeof(vc_layer))
+        if layers is NULL:
+            raise MemoryError
+        memcpy(layers, self.layers, self.count * sizeof(vc_layer))
+        cdef int8_t[:, ::1] v8
+        cdef int16_t[:, ::1] v16
+        cdef int32_t[:, ::1] v32
+        cdef int64_t[:, ::1] v64
+        cdef char *scratch = NULL
+        cdef int64_t size
+        try:
+            for i, d in enumerate(results):
+                neurons, outputs, slices = self.sizes[i]
+                layers[i].levels8 = layers[i].sums = layers[i].neuron_events = NULL
+                layers[i].levels16 = NULL
+                if d["levels8"] is not None:
+                    v8 = d["levels8"]
+                    self._check(v8.shape[0], v8.shape[1], samples, outputs)
+                    layers[i].levels8 = &v8[0, 0]
+                if d["levels16"] is not None:
+                    v16 = d["levels16"]
+                    self._check(v16.shape[0], v16.shape[1], samples, outputs)
+                    layers[i].levels16 = &v16[0, 0]
+                if d["sums"] is not None:
+                    v32 = d["sums"]
+                    self._check(v32.shape[0], v32.shape[1], samples, neurons)
+                    layers[i].sums = &v32[0, 0]
+                if d["neuron_events"] is not None:
+                    v32 = d["neuron_events"]
+                    self._check(v32.shape[0], v32.shape[1], samples, neurons)
+                    layers[i].neuron_events = &v32[0, 0]
+                v64 = d["xnor"]
+                self._check(v64.shape[0], v64.shape[1], samples, slices)
+                layers[i].xnor = &v64[0, 0]
+                v64 = d["graded"]
+                self._check(v64.shape[0], v64.shape[1], samples, slices)
+                layers[i].graded = &v64[0, 0]
+                v64 = d["active"]
+                self._check(v64.shape[0], v64.shape[1], samples, slices)
+                layers[i].active = &v64[0, 0]
+            size = kernel.kernel.scratch_bytes(layers, self.count, layers[0].value_planes)
+            scratch = <char *>malloc(size)
+            if scratch is NULL:
+                raise MemoryError
+            with nogil:
+                kernel.kernel.run(layers, self.count, &inputs[0, 0], samples, self.input_height,
+                                  self.input_width, scratch)
+        finally:
+            free(scratch)
+            free(layers)
+
+    @staticmethod
+    def _check(Py_ssize_t a, Py_ssize_t b, Py_ssize_t samples, Py_ssize_t columns):
+        if a != samples or b != columns:
+            raise ValueError("result array has the wrong shape")

@@ -1,0 +1,42 @@
+"""Compiled kernels; everything else is in pyproject.toml.
+
+Portable flags only: the counting kernel is compiled once for each vector width
+and chosen when it is first used (``neuromorph/kernels/vcount_select.c``).
+``NEUROMORPH_CHECKED=1`` builds with bounds checks for the test suite.
+"""
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+KERNELS = "neuromorph/kernels"
+CHECKED = os.environ.get("NEUROMORPH_CHECKED") == "1"
+WIDTHS = ("select", "u64", "v128", "avx2", "avx512")
+
+extensions = [
+    Extension(
+        "neuromorph.kernels._vcount",
+        [f"{KERNELS}/_vcount.pyx", *(f"{KERNELS}/vcount_{width}.c" for width in WIDTHS)],
+        depends=[f"{KERNELS}/vcount.h", f"{KERNELS}/vcount_template.h"],
+        extra_compile_args=["-O3"],
+    ),
+    Extension(
+        "neuromorph.kernels._timed",
+        [f"{KERNELS}/_timed.pyx"],
+        extra_compile_args=["-O3"],
+    ),
+]
+
+setup(
+    ext_modules=cythonize(
+        [e for e in extensions if os.path.exists(e.sources[0])],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": CHECKED,
+            "wraparound": False,
+            "initializedcheck": CHECKED,
+            "cdivision": True,
+        },
+    )
+)
