@@ -82,7 +82,7 @@ class _Phi(torch.autograd.Function):
         if len(edges) == 1:
             return (x > edges[0]).to(x.dtype).sub_((x < -edges[0]).to(x.dtype))
         grid = torch.tensor(edges, dtype=x.dtype, device=x.device)
-        magnitude = torch.bucketize(x.abs(), grid).to(x.dtype)
+        magnitude = torch.bucketize(x.abs().contiguous(), grid).to(x.dtype)
         return torch.copysign(magnitude, x).div_(Levels(n).maximum).add_(0.0)
 
     @staticmethod

@@ -150,6 +150,12 @@ class Recipe(_Part, frozen=True):
         if kinds != sorted(kinds, reverse=True):
             place = kinds.index(True, kinds.index(False))
             raise RecipeError(f"layers[{place}] is a conv after a linear layer; put convs first")
+        for place, layer in enumerate(self.layers):
+            if isinstance(layer, ConvLayer) and layer.padding >= layer.kernel:
+                raise RecipeError(
+                    f"layers[{place}].padding is {layer.padding}; it must be smaller than the "
+                    f"kernel, {layer.kernel}"
+                )
 
     @property
     def sha256(self) -> str:

@@ -1,0 +1,194 @@
+"""Recipes: what they say, and one sentence that names the key for each thing they must not say."""
+
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+# ruff: noqa: E402
+
+from neuromorph.data import load_data
+from neuromorph.errors import RecipeError
+from neuromorph.training import build_model, load_recipe, parse_recipe
+from neuromorph.training.recipe import ConvLayer, LinearLayer
+
+TEXT = """
+name = "tiny"
+layers = [
+    { kind = "conv", channels = 3, kernel = 3, pool = 2 },
+    { kind = "linear", features = 5 },
+]
+[data]
+name = "digits"
+[input]
+encoding = "ternary"
+thresholds = [5, 11]
+[optimizer]
+rate = 0.1
+[training]
+epochs = 2
+"""
+
+
+def test_recipe_with_defaults():
+    recipe = parse_recipe(TEXT)
+    assert recipe.layers == [
+        ConvLayer(channels=3, kernel=3, stride=1, padding=0, pool=2),
+        LinearLayer(features=5),
+    ]
+    assert (recipe.levels.weights, recipe.levels.activations) == (1, 1)
+    assert (recipe.activation.r, recipe.activation.a, recipe.activation.pulse) == (
+        0.5,
+        0.5,
+        "rectangular",
+    )
+    assert (recipe.optimizer.m, recipe.optimizer.transition) == (3.0, "tanh")
+
+
+def test_model_of_a_recipe():
+    model = build_model(parse_recipe(TEXT), load_data("digits"), seed=1)
+    assert [stage.name for stage in model.stages] == ["conv1", "fc2", "output"]
+    assert [tuple(stage.synapses.weight.shape) for stage in model.stages] == [
+        (3, 1, 3, 3),
+        (5, 27),
+        (10, 5),
+    ]
+    twin = build_model(parse_recipe(TEXT), load_data("digits"), seed=2)
+    assert not torch.equal(model.stages[1].synapses.weight, twin.stages[1].synapses.weight)
+
+
+def test_hash_covers_what_decides_the_outcome():
+    base = parse_recipe(TEXT).sha256
+    assert parse_recipe(TEXT.replace('"tiny"', '"other"')).sha256 == base
+    assert parse_recipe(TEXT + "seeds = 3").sha256 == base
+    assert parse_recipe(TEXT.replace("rate = 0.1", "rate = 0.2")).sha256 != base
+    assert parse_recipe(TEXT).with_epochs(3).sha256 != base
+    assert parse_recipe(TEXT).with_epochs(None).sha256 == base
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("rate = 0.1", "rat = 0.1", "unknown key 'optimizer.rat'"),
+        ("epochs = 2", "epochs = 2\n[extra]", "unknown key 'extra'"),
+        ("pool = 2", "pol = 2", "unknown key 'layers[0].pol'"),
+        ("epochs = 2", "", "key 'training.epochs' is missing"),
+        ("epochs = 2", 'epochs = "2"', "key 'training.epochs': expected `int`, got `str`"),
+        ("epochs = 2", "epochs = 0", "key 'training.epochs': expected `int` >= 1"),
+        ("rate = 0.1", "betas = [1.0, 0.9]", "key 'optimizer.betas[0]': expected `float` < 1.0"),
+        ('"linear"', '"lstm"', "key 'layers[1].kind': invalid value 'lstm'"),
+        (
+            "rate = 0.1",
+            'transition = "sometimes"',
+            "key 'optimizer.transition': invalid enum value",
+        ),
+        (
+            "[optimizer]",
+            "[activation]\nr = 1.0\n[optimizer]",
+            "key 'activation.r': expected `float`",
+        ),
+        (
+            "[optimizer]",
+            "[levels]\nweights = 9\n[optimizer]",
+            "key 'levels.weights': expected `int`",
+        ),
+        ('"digits"', '"letters"', "data.name is 'letters'; known data sets are digits, mnist"),
+        (
+            "thresholds = [5, 11]",
+            "",
+            "input.thresholds is missing; ternary input needs [low, high]",
+        ),
+        ("[5, 11]", "[11, 5]", "input.thresholds is [11, 5]; need low <= high"),
+        ("[5, 11]", "[5, 11]\nbits = 5", "input.bits is for bitplane and graded input, not for"),
+        ('"ternary"', '"graded"', "input.bits is missing; graded input needs it"),
+        (
+            '"ternary"',
+            '"graded"\nbits = 5',
+            "input.thresholds is for ternary input, not for graded",
+        ),
+        (
+            'kind = "linear", features = 5 }',
+            'kind = "linear", features = 5 }, { kind = "conv", channels = 3, kernel = 3 }',
+            "layers[2] is a conv after a linear layer; put convs first",
+        ),
+        (
+            "pool = 2",
+            "padding = 3",
+            "layers[0].padding is 3; it must be smaller than the kernel, 3",
+        ),
+        ("name", "name = =", "this is not valid TOML"),
+    ],
+)
+def test_bad_recipes_are_refused_by_the_key(tmp_path, old, new, sentence):
+    assert old in TEXT
+    file = tmp_path / "recipe.toml"
+    file.write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(RecipeError) as error:
+        load_recipe(file)
+    assert str(error.value).startswith(f"{file}: {sentence}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("kernel = 3", "kernel = 9", "layers[0]: kernel 9 with pool 2 does not fit its input"),
+        (
+            'encoding = "ternary"\nthresholds = [5, 11]',
+            'encoding = "bitplane"\nbits = 4',
+            "input.bits is 4, but data set 'digits' has values up to 16",
+        ),
+    ],
+)
+def test_recipe_that_does_not_fit_its_data(old, new, sentence):
+    with pytest.raises(RecipeError) as error:
+        build_model(parse_recipe(TEXT.replace(old, new)), load_data("digits"), seed=1)
+    assert str(error.value) == sentence
+
+
+def test_epochs_below_one():
+    with pytest.raises(RecipeError, match="epochs is 0; it must be at least 1"):
+        parse_recipe(TEXT).with_epochs(0)
+
+
+def test_recipe_is_found_by_file_folder_and_name(tmp_path, monkeypatch):
+    folder = tmp_path / "networks" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    for name in (folder / "recipe.toml", folder, "tiny"):
+        assert load_recipe(name).name == "tiny"
+    with pytest.raises(
+        RecipeError, match=r"no recipe 'huge': no such file or folder; known .*tiny"
+    ):
+        load_recipe("huge")
+
+
+def test_foreign_file(tmp_path):
+    (tmp_path / "recipe.toml").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(RecipeError, match="this is not a TOML file"):
+        load_recipe(tmp_path)
+
+
+def test_missing_torch_is_one_sentence():
+    """In a process where torch cannot be imported; the package itself still can."""
+    program = (
+        "import sys; sys.modules['torch'] = None; import neuromorph, neuromorph.data\n"
+        "from neuromorph.errors import MissingDependencyError\n"
+        "try:\n    import neuromorph.training\n"
+        "except MissingDependencyError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    wanted = "training needs torch; install it with pip install 'neuromorph[train]'\n"
+    assert done.stdout == wanted
+
+
+def test_package_imports_no_torch():
+    program = "import sys, neuromorph, neuromorph.data; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
