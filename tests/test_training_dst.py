@@ -102,6 +102,8 @@ def test_state_dict_round_trip(increments):
         step(layer, optimizer, number)
     twin = copy.deepcopy(layer)
     other = DST(parameter_groups(twin), 0.7, seed=99)
+    step(twin, other, 0)  # with draws of another seed, to be forgotten
+    twin.load_state_dict(layer.state_dict())
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for number in range(3, 6):
         step(layer, optimizer, number)

@@ -1,6 +1,8 @@
 """Whole trainings: they learn, resume bit for bit, and stop with one sentence where they must."""
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,6 +179,23 @@ def test_unwritable_folder_is_one_sentence(tmp_path):
     (tmp_path / "out").write_text("a file where a folder should be")
     with pytest.raises(RecipeError, match=r"cannot write .*out/checkpoints/seed-1\.safetensors: "):
         train(RECIPE, seed=1, out=tmp_path / "out", epochs=1, progress=False)
+
+
+def test_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
+    def full(path, data):
+        with path.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    training = start(tmp_path)
+    training.epoch()
+    kept = training.checkpoint.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(RecipeError, match=r"cannot write .*: No space left on device"):
+            training.epoch()
+    assert training.checkpoint.read_bytes() == kept
+    assert [path.name for path in training.checkpoint.parent.iterdir()] == ["seed-1.safetensors"]
 
 
 def test_progress_goes_to_standard_error(tmp_path, capsys):

@@ -64,7 +64,11 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         recipe.description,
         "",
         f"**Test accuracy {_percent(result['test_accuracy'])}** "
-        f"(mean ± standard deviation, {len(seeds)} seeds, last epoch).",
+        + (
+            "(one seed, last epoch)."
+            if len(seeds) == 1
+            else f"(mean ± sd, {len(seeds)} seeds, last epoch)."
+        ),
         f"The network in this folder is seed {ours['seed']}, the best on validation "
         f"(the lowest seed among equals): {ours['test_accuracy']:.2%} test.",
         "",

@@ -110,6 +110,11 @@ class DST(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "increments": increments, "seed": seed, **settings})
         self._keys: dict[Tensor, Tensor] = {}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state (``load_state_dict`` comes here too); keys follow its seed."""
+        super().__setstate__(state)
+        self._keys = {}
+
     @property
     def state_bits(self) -> int:
         """Optimizer state kept for each discrete weight, in bits (float32 moments)."""

@@ -1,0 +1,41 @@
+"""The shipped networks are what their recipe, result and card say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+# ruff: noqa: E402
+
+from neuromorph.data import load_data
+from neuromorph.network import load_network
+from neuromorph.training import load_recipe
+from neuromorph.training.card import card
+from neuromorph.training.export import _run_stage
+
+FOLDERS = sorted(path.parent for path in Path(__file__).parents[1].glob("networks/*/result.json"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_folder_agrees_with_itself(folder):
+    recipe, network = load_recipe(folder), load_network(folder)
+    result = json.loads((folder / "result.json").read_text())
+    assert recipe.name == network.name == folder.name
+    assert recipe.sha256 == network.meta["recipe_sha256"] == result["recipe_sha256"]
+    assert network.hash == result["network"]["hash"]
+    assert network.meta["seed"] == result["network"]["seed"]
+    assert network.meta["seeds_mean"] == pytest.approx(result["test_accuracy"]["mean"], abs=1e-6)
+    assert (folder / "card.md").read_text() == card(recipe, result)
+    assert result["test_accuracy"]["mean"] >= 0.975
+    assert (folder / "network.safetensors").stat().st_size < 1 << 20
+
+
+def test_digits_network_has_the_accuracy_it_claims():
+    data, network = load_data("digits"), load_network(FOLDERS[0].parent / "digits-gxnor")
+    levels = network.encode(data.test_images)
+    for stage in network.stages:
+        levels = _run_stage(stage, levels)
+    right = network.predict(levels.astype(np.int32)) == data.test_labels
+    assert right.mean() == network.meta["test_accuracy"]
