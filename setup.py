@@ -23,7 +23,8 @@ extensions = [
     ),
     Extension(
         "neuromorph.kernels._timed",
-        [f"{KERNELS}/_timed.pyx"],
+        [f"{KERNELS}/_timed.pyx", f"{KERNELS}/timed.c"],
+        depends=[f"{KERNELS}/timed.h"],
         extra_compile_args=["-O3"],
     ),
 ]
