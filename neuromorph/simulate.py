@@ -1,0 +1,226 @@
+"""Running a mapped network: three modes, one result."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from neuromorph.errors import NetworkError, SimulationError
+from neuromorph.events import Counts
+from neuromorph.kernels import counting as kernel_counting
+from neuromorph.kernels import timed as kernel_timed
+from neuromorph.mapping import Mapping, Tally, complete
+from neuromorph.reference import counting as reference_counting
+from neuromorph.trace import Detail, Recorder
+
+__all__ = ["Mode", "Run", "simulate"]
+
+Mode = Literal["reference", "count", "timed"]
+
+# Samples run at a time: bounds the memory of the working arrays.
+CHUNK = {"reference": 64, "count": 4096}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What came of a run.
+
+    ``outputs`` int32 (samples, classes): sums of the last layer.
+    ``predictions`` int64 (samples,): class of the highest score.
+    ``counts``: :class:`~neuromorph.events.Counts`.
+    ``started_ticks``, ``finished_ticks`` int64 (samples,): first injection
+    and last read-out of each sample; None except in timed mode.
+    """
+
+    mapping: Mapping
+    mode: Mode
+    outputs: NDArray[np.int32]
+    predictions: NDArray[np.int64]
+    counts: Counts
+    started_ticks: NDArray[np.int64] | None = None
+    finished_ticks: NDArray[np.int64] | None = None
+    trace: str | None = None
+    _levels: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Run of {len(self)} samples of {self.mapping.network.name!r} on "
+            f"{self.mapping.chip.name}, mode {self.mode}>"
+        )
+
+    def levels(self, layer: str) -> NDArray[Any]:
+        """Levels that left a layer: (samples, neurons), after its pool, flat in C order.
+
+        Raises
+        ------
+        NetworkError
+            No such layer, or the read-out, whose sums are ``outputs``.
+        """
+        if layer in self._levels:
+            return self._levels[layer]
+        stage = self.mapping.network.stage(layer)
+        raise NetworkError(f"layer {stage.name!r} is read out as sums; see run.outputs")
+
+    @property
+    def latencies_s(self) -> NDArray[np.float64] | None:
+        """Seconds from first injection to read-out of each sample; timed mode only."""
+        if self.started_ticks is None or self.finished_ticks is None:
+            return None
+        return (self.finished_ticks - self.started_ticks) * self.mapping.chip.tick_s
+
+    @property
+    def latency_s(self) -> float | None:
+        """Mean latency in seconds; timed mode only."""
+        latencies = self.latencies_s
+        return None if latencies is None or not len(latencies) else float(latencies.mean())
+
+    @property
+    def interval_s(self) -> float | None:
+        """Steady interval in seconds: mean time between read-outs; timed mode only."""
+        if self.finished_ticks is None or len(self) < 2:
+            return None
+        span = int(self.finished_ticks[-1] - self.finished_ticks[0])
+        return span * self.mapping.chip.tick_s / (len(self) - 1)
+
+    def accuracy(self, labels: ArrayLike) -> float:
+        """Share of samples predicted as labelled."""
+        return float((self.predictions == _labels(labels, len(self))).mean())
+
+    def __str__(self) -> str:
+        time = (
+            f", latency {self.latency_s * 1e6:.3g} µs" if self.latency_s is not None else ""
+        ) + (f", interval {self.interval_s * 1e6:.3g} µs" if self.interval_s is not None else "")
+        return f"{self!r}{time}\n{self.counts}"
+
+
+def simulate(
+    mapping: Mapping,
+    inputs: ArrayLike,
+    *,
+    mode: Mode = "count",
+    labels: ArrayLike | None = None,
+    trace: str | os.PathLike[str] | None = None,
+    detail: Detail | None = None,
+) -> Run:
+    """Run samples through a mapped network.
+
+    Parameters
+    ----------
+    mapping : Mapping
+    inputs : integer array, shape (samples, *network.input.shape)
+        Raw samples; the network's input encodes them.
+    mode : {"count", "timed", "reference"}
+        ``count``: bit-parallel, no time.  ``timed``: discrete events, with
+        latency.  ``reference``: plain NumPy, slow, the truth.  Outputs,
+        levels and counts are the same.
+    labels : integer array, shape (samples,), optional
+        Written to the trace.
+    trace : path, optional
+        HDF5 file to record.  Until it is complete it carries the suffix
+        ``.partial``.
+    detail : {"counts", "spikes", "packets"}, optional
+        What the trace holds; packets (the default) need the timed mode, else
+        spikes.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    NetworkError
+        Inputs of wrong shape, dtype or range.
+    SimulationError
+        Unknown mode, or a detail the mode does not have.
+    TraceError
+        The trace cannot be written.
+    """
+    if mode not in get_args(Mode):
+        raise SimulationError(f"mode is {mode!r}; choose one of {', '.join(get_args(Mode))}")
+    if detail is None:
+        detail = "packets" if mode == "timed" else "spikes"
+    if detail == "packets" and mode != "timed":
+        raise SimulationError(f"mode {mode!r} has no packets to record; use mode='timed'")
+    encoded = mapping.network.encode(inputs)
+    if len(encoded) == 0:
+        raise SimulationError("there are no samples to run; give at least one")
+    known = None if labels is None else _labels(labels, len(encoded))
+    if trace is None:
+        return _run(mapping, encoded, mode, known, None)
+    with Recorder(trace, mapping, detail=detail, mode=mode) as recorder:
+        run = _run(mapping, encoded, mode, known, recorder)
+    return run
+
+
+def _labels(labels: ArrayLike, samples: int) -> NDArray[np.int64]:
+    array = np.asarray(labels)
+    if array.shape != (samples,) or array.dtype.kind not in "iu":
+        raise SimulationError(
+            f"labels are {array.dtype} of shape {list(array.shape)}; need {samples} integers"
+        )
+    return array.astype(np.int64)
+
+
+def _run(
+    mapping: Mapping,
+    encoded: NDArray[np.int16],
+    mode: Mode,
+    labels: NDArray[np.int64] | None,
+    recorder: Recorder | None,
+) -> Run:
+    samples = len(encoded)
+    tallies: list[Tally] = []
+    counts: list[Counts] = []
+    with tqdm(total=samples, unit="sample", disable=None, delay=1.0, leave=False) as bar:
+
+        def keep(start: int, tally: Tally) -> None:
+            part = complete(mapping, tally)
+            tallies.append(tally)
+            counts.append(part)
+            if recorder is not None:
+                cut = slice(start, start + len(tally.outputs))
+                recorder.batch(
+                    encoded[cut], tally, part, labels=None if labels is None else labels[cut]
+                )
+
+        if mode == "timed":
+            sink = None if recorder is None else recorder.packets
+            tally = kernel_timed.timed(
+                mapping, encoded, sink=sink, progress=lambda done: bar.update(done - bar.n) and None
+            )
+            keep(0, tally)
+        else:
+            for start in range(0, samples, CHUNK[mode]):
+                part = encoded[start : start + CHUNK[mode]]
+                if mode == "count":
+                    tally = kernel_counting.count(mapping, part, threads=os.cpu_count() or 1)
+                else:
+                    tally = reference_counting.count(mapping, part)
+                keep(start, tally)
+                bar.update(len(part))
+    outputs = np.concatenate([t.outputs for t in tallies])
+    firing = [s.name for s in mapping.network.stages if s.levels is not None]
+    levels = {
+        name: np.concatenate([t.levels[i] for t in tallies]) for i, name in enumerate(firing)
+    }
+    return Run(
+        mapping=mapping,
+        mode=mode,
+        outputs=outputs,
+        predictions=mapping.network.predict(outputs),
+        counts=counts[0] if len(counts) == 1 else Counts.join(counts),
+        started_ticks=tallies[0].started,
+        finished_ticks=tallies[0].finished,
+        trace=None if recorder is None else str(recorder.path),
+        _levels=levels,
+    )
+
+
