@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -11,7 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from neuromorph.data import load_data
 from neuromorph.errors import RecipeError
 from neuromorph.training import build_model, load_recipe, parse_recipe
-from neuromorph.training.recipe import ConvLayer, LinearLayer
+from neuromorph.training.recipe import ConvLayer, LinearLayer, Recipe
 
 TEXT = """
 name = "tiny"
@@ -192,3 +194,15 @@ def test_package_imports_no_torch():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_every_key_is_in_the_docs():
+    """Each field of a recipe stands in the table of docs/training.md."""
+    text = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    table = "".join(line for line in text.splitlines() if line.startswith("| `"))
+    for part in Recipe.__struct_fields__:
+        inner = getattr(get_type_hints(Recipe)[part], "__struct_fields__", None)
+        for key in inner or [part]:
+            assert f"`{part}.{key}`" in table or f"`.{key}`" in table or f"`{key}`" in table, key
+    for layer in (ConvLayer, LinearLayer):
+        assert all(key in table for key in layer.__struct_fields__)

@@ -44,7 +44,8 @@ def measure_rest(model: DiscreteNetwork, images: Tensor) -> list[dict[str, Any]]
         not zero; ``input_density``: fraction of arriving levels that are not
         zero; ``synapses``: (input, neuron) pairs a sample, padding left out;
         ``resting_fraction``: fraction of these pairs in which the level or the
-        weight is zero (1 − events / synapses).
+        weight is zero (1 − events / synapses).  A bitplane value counts as
+        one level here, however many bits it has.
     """
     pairs = [0.0] * len(model.stages)
     events = [0.0] * len(model.stages)
