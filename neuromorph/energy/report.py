@@ -18,7 +18,7 @@ __all__ = ["EnergyReport", "Range", "Term", "format_joules"]
 Floats = NDArray[np.float64]
 
 _PREFIXES = (
-    (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"),
+    (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"), (1e-18, "a"),
 )  # fmt: skip
 
 
