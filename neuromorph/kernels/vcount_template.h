@@ -189,24 +189,72 @@ INLINE void encode(const vc_layer *l, const vec *reached, vec *row) {
     }
 }
 
-/* Levels of one neuron, one a lane, written with a stride. */
-static void write_levels(const vc_layer *l, const vec *row, int64_t neuron, int64_t stride,
-                         int32_t lanes) {
-    for (int word = 0; word * 64 < lanes; word++) {
-        int32_t left = lanes - word * 64 < 64 ? lanes - word * 64 : 64;
-        int32_t level[64] = {0};
-        for (int b = 0; b < l->next_planes; b++) {
-            uint64_t up = ((const uint64_t *)&row[2 * b])[word];
-            uint64_t down = ((const uint64_t *)&row[2 * b + 1])[word];
-            for (int lane = 0; lane < left; lane++)
-                level[lane] += (int32_t)(((up >> lane) & 1) - ((down >> lane) & 1)) * (1 << b);
+/* Eight bytes of 0 or 1 to eight bits, first byte lowest. */
+INLINE uint64_t gather_bits(uint64_t bytes) { return (bytes * 0x0102040810204080u) >> 56; }
+
+/* Eight bits to eight bytes of 0 or 1, lowest bit first. */
+INLINE uint64_t spread_bits(uint64_t bits) {
+    uint64_t one_each = ((bits & 255) * 0x0101010101010101u) & 0x8040201008040201u;
+    return ((one_each + 0x7F7F7F7F7F7F7F7Fu) >> 7) & 0x0101010101010101u;
+}
+
+/* 64 x 64 bits: bit s of word i becomes bit i of word s. */
+static void transpose(uint64_t a[64]) {
+    uint64_t mask = 0x00000000FFFFFFFFu;
+    for (int j = 32; j; j >>= 1, mask ^= mask << j)
+        for (int k = 0; k < 64; k = ((k | j) + 1) & ~j) {
+            uint64_t t = ((a[k] >> j) ^ a[k | j]) & mask;
+            a[k] ^= t << j;
+            a[k | j] ^= t;
         }
-        for (int lane = 0; lane < left; lane++) {
-            int64_t at = (int64_t)(word * 64 + lane) * stride + neuron;
-            if (l->levels8) l->levels8[at] = (int8_t)level[lane];
-            else l->levels16[at] = (int16_t)level[lane];
+}
+
+/* Row of the next layer's image that an output (flat number) is written to. */
+INLINE int64_t output_row(const vc_layer *l, int64_t output) {
+    int64_t area = (int64_t)l->output_height * l->output_width;
+    int64_t o = output / area, at = output % area;
+    int64_t y = at / l->output_width + l->next_pad_y, x = at % l->output_width + l->next_pad_x;
+    return (o * l->next_height + y) * l->next_width + x;
+}
+
+/* Rows of planes back to levels (lanes, outputs), 64 outputs by 64 lanes at a time. */
+static void write_levels(const vc_layer *l, const vec *rows, int32_t lanes) {
+    int64_t outputs = (int64_t)l->channels * l->output_height * l->output_width;
+    int32_t planes = l->next_planes;
+    uint64_t up[64], down[64];
+    for (int64_t first = 0; first < outputs; first += 64)
+        for (int32_t word = 0; word * 64 < lanes; word++) {
+            int32_t left = lanes - word * 64 < 64 ? lanes - word * 64 : 64;
+            int64_t n = outputs - first < 64 ? outputs - first : 64;
+            for (int32_t b = 0; b < planes; b++) {
+                for (int64_t i = 0; i < n; i++) {
+                    const vec *row = rows + output_row(l, first + i) * planes * 2 + 2 * b;
+                    up[i] = ((const uint64_t *)row)[word];
+                    down[i] = ((const uint64_t *)(row + 1))[word];
+                }
+                for (int64_t i = n; i < 64; i++) up[i] = down[i] = 0;
+                transpose(up);
+                transpose(down);
+                for (int32_t lane = 0; lane < left; lane++) {
+                    int64_t at = (int64_t)(word * 64 + lane) * outputs + first;
+                    if (planes == 1 && l->levels8 && n == 64) {
+                        for (int k = 0; k < 8; k++) {
+                            uint64_t bytes = spread_bits(up[lane] >> (8 * k)) |
+                                             spread_bits(down[lane] >> (8 * k)) * 255;
+                            memcpy(l->levels8 + at + 8 * k, &bytes, 8);
+                        }
+                        continue;
+                    }
+                    for (int64_t i = 0; i < n; i++) {
+                        int level = (int)((up[lane] >> i) & 1) - (int)((down[lane] >> i) & 1);
+                        if (b == 0 && l->levels8) l->levels8[at + i] = (int8_t)level;
+                        else if (b == 0) l->levels16[at + i] = (int16_t)level;
+                        else if (l->levels8) l->levels8[at + i] += (int8_t)(level * (1 << b));
+                        else l->levels16[at + i] += (int16_t)(level * (1 << b));
+                    }
+                }
+            }
         }
-    }
 }
 
 static int64_t row_count(const vc_layer *l) {
@@ -258,30 +306,48 @@ static int64_t scratch_bytes(const vc_layer *layers, int32_t count, int32_t inpu
            reached_bytes(layers, count) + tally_bytes(layers, count) + 1024;
 }
 
-/* int16 levels to rows of bit-planes. */
+/* int16 levels to rows of bit-planes, 64 samples by 64 neurons at a time. */
 static void pack_inputs(const vc_layer *l, const int16_t *inputs, int32_t samples, int32_t height,
                         int32_t width, vec *rows) {
     int32_t planes = l->value_planes;
     int32_t pad_y = (l->input_height - height) / 2, pad_x = (l->input_width - width) / 2;
-    int64_t size = (int64_t)l->input_channels * height * width;
+    int64_t area = (int64_t)height * width, size = l->input_channels * area;
+    uint64_t up[64], down[64], bytes;
     memset(rows, 0, (size_t)(row_count(l) * planes * 2 * VC_BYTES));
-    for (int32_t c = 0; c < l->input_channels; c++)
-        for (int32_t y = 0; y < height; y++)
-            for (int32_t x = 0; x < width; x++) {
-                int64_t from = ((int64_t)c * height + y) * width + x;
-                int64_t to = ((int64_t)c * l->input_height + y + pad_y) * l->input_width + x + pad_x;
-                uint64_t *row = (uint64_t *)(rows + to * planes * 2);
-                for (int32_t s = 0; s < samples; s++) {
-                    int32_t value = inputs[s * size + from];
-                    if (value == 0) continue;
-                    int32_t negative = value < 0;
-                    uint32_t magnitude = (uint32_t)(negative ? -value : value);
-                    uint64_t bit = (uint64_t)1 << (s & 63);
-                    for (int32_t b = 0; b < planes; b++)
-                        if ((magnitude >> b) & 1)
-                            row[(2 * b + negative) * WORDS + (s >> 6)] |= bit;
+    for (int64_t first = 0; first < size; first += 64)
+        for (int32_t word = 0; word * 64 < samples; word++) {
+            int32_t lanes = samples - word * 64 < 64 ? samples - word * 64 : 64;
+            int64_t n = size - first < 64 ? size - first : 64;
+            for (int32_t b = 0; b < planes; b++) {
+                for (int32_t s = 0; s < 64; s++) {
+                    uint8_t positive[64] = {0}, negative[64] = {0};
+                    up[s] = down[s] = 0;
+                    if (s >= lanes) continue;
+                    const int16_t *values = inputs + (word * 64 + s) * size + first;
+                    for (int64_t i = 0; i < n; i++) {
+                        int32_t value = values[i], magnitude = value < 0 ? -value : value;
+                        positive[i] = (uint8_t)((value > 0) & (magnitude >> b));
+                        negative[i] = (uint8_t)((value < 0) & (magnitude >> b));
+                    }
+                    for (int k = 0; k < 8; k++) {
+                        memcpy(&bytes, positive + 8 * k, 8);
+                        up[s] |= gather_bits(bytes) << (8 * k);
+                        memcpy(&bytes, negative + 8 * k, 8);
+                        down[s] |= gather_bits(bytes) << (8 * k);
+                    }
+                }
+                transpose(up);
+                transpose(down);
+                for (int64_t i = 0; i < n; i++) {
+                    int64_t c = (first + i) / area, at = (first + i) % area;
+                    int64_t y = at / width + pad_y, x = at % width + pad_x;
+                    int64_t to = (c * l->input_height + y) * l->input_width + x;
+                    uint64_t *row = (uint64_t *)(rows + to * planes * 2);
+                    row[2 * b * WORDS + word] = up[i];
+                    row[(2 * b + 1) * WORDS + word] = down[i];
                 }
             }
+        }
 }
 
 /* Planes of spikes and of spikes with payload +-1, for layers that are not fused. */
@@ -308,7 +374,6 @@ static void run_layer(const vc_layer *l, const vec *rows, const vec *events, vec
     vec positive[VC_MAX_BITS], negative[VC_MAX_BITS], sum[VC_MAX_BITS];
     vec xnor[VC_MAX_BITS], any[VC_MAX_BITS];
     int64_t neurons = (int64_t)l->channels * l->height * l->width;
-    int64_t outputs = (int64_t)l->channels * l->output_height * l->output_width;
     int32_t planes = l->value_planes, bits = l->counter_bits, stride = l->slice_bits;
     clear(tallies, 3 * stride * l->slices);
     for (int32_t o = 0; o < l->channels; o++) {
@@ -396,9 +461,7 @@ static void run_layer(const vc_layer *l, const vec *rows, const vec *events, vec
         for (int32_t y = 0; y < l->output_height; y++)
             for (int32_t x = 0; x < l->output_width; x++) {
                 int64_t output = ((int64_t)o * l->output_height + y) * l->output_width + x;
-                int64_t to = ((int64_t)o * l->next_height + y + l->next_pad_y) * l->next_width + x +
-                             l->next_pad_x;
-                vec *row = next + to * l->next_planes * 2;
+                vec *row = next + output_row(l, output) * l->next_planes * 2;
                 if (l->pool_height == 0) {
                     encode(l, reached + ((int64_t)y * l->width + x) * l->steps, row);
                 } else {
@@ -416,7 +479,6 @@ static void run_layer(const vc_layer *l, const vec *rows, const vec *events, vec
                     }
                     encode(l, pooled, row);
                 }
-                if (l->levels8 || l->levels16) write_levels(l, row, output, outputs, samples);
             }
     }
     for (int32_t s = 0; s < l->slices; s++) {
@@ -449,6 +511,7 @@ static void run(const vc_layer *layers, int32_t count, const int16_t *inputs, in
         if (i + 1 < count && (l->next_pad_y || l->next_pad_x))
             memset(next, 0, (size_t)(row_count(&layers[i + 1]) * l->next_planes * 2 * VC_BYTES));
         run_layer(l, now, events, reached, tallies, next, samples);
+        if (l->levels8 || l->levels16) write_levels(l, next, samples);
         vec *swap = now;
         now = next;
         next = swap;
