@@ -270,7 +270,7 @@ class EnergyReport:
         lines = [
             f"energy per inference on {self.chip}, prices {self.prices} ({self.conditions}), "
             f"mean of {self.samples}",
-            format_table(["energy", *header], whole),
+            *([format_table(["energy", *header], whole)] if whole else []),
         ]
         for problem in (self.dynamic_problem, self.static_problem):
             if problem:
