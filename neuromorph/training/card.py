@@ -154,4 +154,5 @@ def _input(recipe: Recipe) -> str:
     if entry.thresholds is None:
         return f"{entry.encoding}, {entry.bits} bits"
     low, high = entry.thresholds
-    return f"ternary: −1 below {low}, +1 from {high} on, else 0"
+    negative = f"−1 below {low}, " if low > 0 else ""  # grey values start at 0
+    return f"ternary: {negative}+1 from {high} on, else 0"
