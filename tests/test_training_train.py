@@ -88,6 +88,16 @@ def test_resume_is_bit_for_bit(tmp_path, increments):
     assert_same(state(straight), state(second))
 
 
+def test_number_of_threads_changes_nothing(tmp_path):
+    one = start(tmp_path / "one")
+    one.epoch()
+    torch.set_num_threads(2)
+    two = start(tmp_path / "two")
+    two.epoch()
+    assert torch.get_num_threads() == 2
+    assert_same(state(one), state(two))
+
+
 def test_short_training_learns_and_measures(tmp_path):
     trained = train(RECIPE, seed=1, out=tmp_path, epochs=8, progress=False)
     result = trained.result

@@ -3,13 +3,16 @@
 Nothing is chosen here, neither an epoch nor a setting; the test images are
 read once, when the last epoch is done.  Order of samples and shifts are drawn
 by counters keyed by (seed, epoch), so a run that was stopped goes on bit for
-bit as if it had not been.
+bit as if it had not been.  torch runs on one thread: how it splits a sum over
+more would change its last bits, and with them the trained network.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,14 +136,15 @@ class Training:
         images = self._shifted(number)
         total = torch.zeros((), device=self.device)
         self.model.train()
-        for step in range(steps):
-            self._set_rate((number + step / steps) / self.recipe.training.epochs)
-            chosen = order[step * batch : (step + 1) * batch]
-            loss = squared_hinge(self.model(images[chosen]), self._labels[chosen])
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            total += loss.detach()
+        with _one_thread():
+            for step in range(steps):
+                self._set_rate((number + step / steps) / self.recipe.training.epochs)
+                chosen = order[step * batch : (step + 1) * batch]
+                loss = squared_hinge(self.model(images[chosen]), self._labels[chosen])
+                self.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.optimizer.step()
+                total += loss.detach()
         mean = total.item() / steps
         if not math.isfinite(mean):
             kept = f"; the checkpoint of epoch {number} is kept" if number else ""
@@ -211,6 +215,16 @@ class Training:
 
     def _accuracy(self, part: str) -> float:
         return accuracy(self.model, *self._part(part))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def train(
