@@ -6,7 +6,7 @@ checks inputs; here every array is typed, and shapes are compared once before
 the loop.  Runs without the GIL.
 """
 
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -18,9 +18,9 @@ cdef extern from "vcount.h" nogil:
         int32_t value_planes, spike_planes, fused
         int32_t weight_planes
         const int32_t *lists
-        const int32_t *taps
+        const uint32_t *taps
         const int32_t *event_lists
-        const int32_t *event_rows
+        const uint32_t *event_rows
         int32_t counter_bits, sum_bits, event_bits
         int32_t steps, binary, top
         const int32_t *thresholds
@@ -51,6 +51,12 @@ cdef extern from "vcount.h" nogil:
 
 cdef const int32_t *_int32(object array, list keep) except? NULL:
     cdef const int32_t[::1] view = array
+    keep.append(array)
+    return &view[0] if view.shape[0] else NULL
+
+
+cdef const uint32_t *_uint32(object array, list keep) except? NULL:
+    cdef const uint32_t[::1] view = array
     keep.append(array)
     return &view[0] if view.shape[0] else NULL
 
@@ -117,9 +123,9 @@ cdef class Plan:
             l.stride_y, l.stride_x = d["stride"]
             l.value_planes, l.spike_planes, l.fused = d["value_planes"], d["spike_planes"], d["fused"]
             l.weight_planes = d["weight_planes"]
-            l.lists, l.taps = _int32(d["lists"], keep), _int32(d["taps"], keep)
+            l.lists, l.taps = _int32(d["lists"], keep), _uint32(d["taps"], keep)
             l.event_lists = _int32(d["event_lists"], keep)
-            l.event_rows = _int32(d["event_rows"], keep)
+            l.event_rows = _uint32(d["event_rows"], keep)
             l.counter_bits, l.sum_bits, l.event_bits = d["bits"]
             l.steps, l.binary, l.top = d["steps"], d["binary"], d["top"]
             l.thresholds = _int32(d["thresholds"], keep)

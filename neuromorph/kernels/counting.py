@@ -26,7 +26,7 @@ __all__ = ["count", "kernel_name", "neuron_counts"]
 
 Array = NDArray[np.int64]
 
-_plans: WeakKeyDictionary[Mapping, Plan] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[Mapping, dict[int, Plan]] = WeakKeyDictionary()
 
 
 @lru_cache
@@ -48,7 +48,7 @@ def kernel_name() -> str:
 def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> Tally:
     """Run encoded inputs (batch, size) through the mapping and count every event."""
     kernel = _kernel(os.environ.get("NEUROMORPH_SIMD", ""))
-    plan, network = _plan(mapping), mapping.network
+    plan, network = _plan(mapping, kernel), mapping.network
     inputs = np.ascontiguousarray(inputs, np.int16)
     batch = len(inputs)
     outputs = np.empty((batch, network.classes), np.int32)
@@ -87,7 +87,7 @@ def neuron_counts(
 ) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
     """(sums, synaptic events) of every neuron, layer by layer: int32 (batch, neurons)."""
     kernel = _kernel(os.environ.get("NEUROMORPH_SIMD", ""))
-    plan, network = _plan(mapping), mapping.network
+    plan, network = _plan(mapping, kernel), mapping.network
     inputs = np.ascontiguousarray(inputs, np.int16)
     batch = len(inputs)
     found = [
@@ -129,7 +129,9 @@ def _count_packets(
     targets, positions = list(mapping.stage_rows[index]), len(reach)
     senders = mapping.source_rows(index)
     for source, neurons in senders:
-        sent = spikes if len(senders) == 1 else spikes[:, neurons]
+        first, last = int(neurons[0]), int(neurons[-1]) + 1
+        whole = last - first == len(neurons)
+        sent = spikes[:, first:last] if whole else spikes[:, neurons]
         needed = reach[neurons % positions]
         total = _totals(sent, stage.spikes_per_input)
         if positions == 1:  # every spike goes everywhere
@@ -164,7 +166,7 @@ def _spikes(stage: Stage, levels: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _totals(spikes: NDArray[np.uint8], most: int) -> Array:
     """Row sums; where a neuron sends at most one spike, eight neurons at a time."""
-    if most == 1 and spikes.shape[1] % 8 == 0 and spikes.flags.c_contiguous:
+    if most == 1 and spikes.shape[1] % 8 == 0 and spikes.strides[1] == 1:
         spikes = np.bitwise_count(spikes.view(np.uint64))
     return spikes.sum(axis=1, dtype=np.int64)
 
@@ -176,17 +178,17 @@ def _product(a: NDArray[Any], b: NDArray[Any]) -> Array:
     return (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
 
 
-def _plan(mapping: Mapping) -> Plan:
-    plan = _plans.get(mapping)
-    if plan is None:
+def _plan(mapping: Mapping, kernel: Kernel) -> Plan:
+    plans = _plans.setdefault(mapping, {})
+    if kernel.lanes not in plans:
         stages = mapping.network.stages
         layers = [
-            _layer(mapping, i, stage, stages[i + 1] if i + 1 < len(stages) else None)
+            _layer(mapping, i, stage, stages[i + 1] if i + 1 < len(stages) else None, kernel)
             for i, stage in enumerate(stages)
         ]
         first = stages[0].input_shape
-        plan = _plans[mapping] = Plan(layers, int(np.prod(first)), first[1], first[2])
-    return plan
+        plans[kernel.lanes] = Plan(layers, int(np.prod(first)), first[1], first[2])
+    return plans[kernel.lanes]
 
 
 def _padded(stage: Stage) -> tuple[int, int, int]:
@@ -194,7 +196,9 @@ def _padded(stage: Stage) -> tuple[int, int, int]:
     return channels, height + 2 * stage.padding[0], width + 2 * stage.padding[1]
 
 
-def _layer(mapping: Mapping, index: int, stage: Stage, following: Stage | None) -> dict[str, Any]:
+def _layer(
+    mapping: Mapping, index: int, stage: Stage, following: Stage | None, kernel: Kernel
+) -> dict[str, Any]:
     """One layer as the kernel wants it: lists of taps, widths of counters, geometry."""
     channels = stage.sum_shape[0]
     weights = stage.weights.astype(np.int64)
@@ -207,14 +211,17 @@ def _layer(mapping: Mapping, index: int, stage: Stage, following: Stage | None) 
     ky, kx = np.divmod(rest, weights.shape[3])
     row_of = ((channel * height + ky) * width + kx).astype(np.int64)
     flat = weights.reshape(channels, -1)
+    width_bytes = kernel.lanes // 8
     taps, lists = _lists(
-        (row_of * 2 * value_planes + (w < 0))[(np.abs(w) >> b) & 1 == 1]
+        ((row_of * 2 * value_planes + (w < 0)) * width_bytes)[(np.abs(w) >> b) & 1 == 1]
         for w in flat
         for b in range(weight_planes)
     )
     spike_planes = stage.spikes_per_input
     event_rows, event_lists = _lists(
-        (row_of * (spike_planes + 1))[chosen] for w in flat for chosen in (w != 0, np.abs(w) == 1)
+        (row_of * (spike_planes + 1) * width_bytes)[chosen]
+        for w in flat
+        for chosen in (w != 0, np.abs(w) == 1)
     )
     if fused:
         event_rows, event_lists = event_rows[:0], event_lists[:0]
@@ -264,11 +271,11 @@ def _layer(mapping: Mapping, index: int, stage: Stage, following: Stage | None) 
     }
 
 
-def _lists(parts: Iterator[Array]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _lists(parts: Iterator[Array]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
     """Lists end to end, and where each begins."""
     arrays = list(parts)
     starts = np.cumsum([0, *(len(a) for a in arrays)])
-    return np.concatenate(arrays).astype(np.int32), starts.astype(np.int32)
+    return np.concatenate(arrays).astype(np.uint32), starts.astype(np.int32)
 
 
 def _slice_numbers(

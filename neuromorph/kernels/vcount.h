@@ -26,14 +26,15 @@ typedef struct {
     int32_t value_planes;   /* magnitude bits of a level */
     int32_t spike_planes;   /* > 1: each set bit is a spike (bitplane input) */
     int32_t fused;          /* all magnitudes one: events = P + N */
-    /* weights: for each (channel, magnitude bit) a list of taps; a tap is
-     * 2 * value_planes * row + (1 where the weight is negative) */
+    /* weights: for each (channel, magnitude bit) a list of taps; a tap is the
+     * byte offset (2 * value_planes * row + (1 where the weight is negative))
+     * * width of a vector, counted from the corner of the window */
     int32_t weight_planes;
     const int32_t *lists;   /* channels * weight_planes + 1 */
-    const int32_t *taps;
+    const uint32_t *taps;
     /* not fused: for each channel the rows of non-zero weights, then of +-1 */
     const int32_t *event_lists; /* 2 * channels + 1 */
-    const int32_t *event_rows;
+    const uint32_t *event_rows; /* byte offsets */
     int32_t counter_bits, sum_bits, event_bits;
     /* firing; steps == 0: read-out */
     int32_t steps, binary, top;     /* top: largest level K */

@@ -63,16 +63,17 @@ INLINE void ripple(vec *counter, int from, int bits, vec carry) {
 
 static const vec zero_row = {0};
 
-/* Add the rows at base + ((tap ^ flip) << shift) into a bit-sliced counter of
- * at least six bits.  Groups of 64 keep six counters in registers. */
-INLINE void add_rows(const char *base, const int32_t *taps, int32_t n, const int32_t flip,
+/* Add the rows at base + (tap ^ flip) into a bit-sliced counter of at least six
+ * bits.  Groups of 64 keep six counters in registers.  `flip` is a constant of
+ * the call: 0, or VC_BYTES for the plane of the other sign. */
+INLINE void add_rows(const char *base, const uint32_t *taps, int32_t n, const uint32_t flip,
                      vec *counter, int bits) {
     vec p0 = counter[0], p1 = counter[1], p2 = counter[2];
     vec p3 = counter[3], p4 = counter[4], p5 = counter[5];
     int32_t i = 0;
-#define TAP(k) (*(const vec *)(base + (int64_t)(t[k] ^ flip) * VC_BYTES))
+#define TAP(k) (*(const vec *)(base + (t[k] ^ flip)))
     for (; i + 64 <= n; i += 64) {
-        const int32_t *t = taps + i;
+        const uint32_t *t = taps + i;
         vec s0, s1, u0, u1, carry;
         TREE16(TAP, p0, p1, p2, p3, s0);
         t += 16;
@@ -89,14 +90,12 @@ INLINE void add_rows(const char *base, const int32_t *taps, int32_t n, const int
     for (; i < n; i += 16) {
         vec carry, next;
         if (i + 16 <= n) {
-            const int32_t *t = taps + i;
+            const uint32_t *t = taps + i;
             TREE16(TAP, p0, p1, p2, p3, carry);
         } else {
             const vec *rows[16];
             for (int k = 0; k < 16; k++)
-                rows[k] = i + k < n
-                              ? (const vec *)(base + (int64_t)(taps[i + k] ^ flip) * VC_BYTES)
-                              : &zero_row;
+                rows[k] = i + k < n ? (const vec *)(base + (taps[i + k] ^ flip)) : &zero_row;
 #define TAIL(k) (*rows[k])
             TREE16(TAIL, p0, p1, p2, p3, carry);
 #undef TAIL
@@ -111,6 +110,17 @@ INLINE void add_rows(const char *base, const int32_t *taps, int32_t n, const int
 #undef TAP
     counter[0] = p0; counter[1] = p1; counter[2] = p2;
     counter[3] = p3; counter[4] = p4; counter[5] = p5;
+}
+
+/* P and N of one list: rows of the tap's sign and of the other one. */
+static void add_pairs(const char *base, const uint32_t *taps, int32_t n, vec *positive,
+                      vec *negative, int bits) {
+    add_rows(base, taps, n, 0, positive, bits);
+    add_rows(base, taps, n, VC_BYTES, negative, bits);
+}
+
+static void add_plane(const char *base, const uint32_t *rows, int32_t n, vec *counter, int bits) {
+    add_rows(base, rows, n, 0, counter, bits);
 }
 
 static void clear(vec *counter, int bits) {
@@ -320,14 +330,23 @@ static void pack_inputs(const vc_layer *l, const int16_t *inputs, int32_t sample
             int64_t n = size - first < 64 ? size - first : 64;
             for (int32_t b = 0; b < planes; b++) {
                 for (int32_t s = 0; s < 64; s++) {
-                    uint8_t positive[64] = {0}, negative[64] = {0};
+                    uint8_t positive[64], negative[64];
                     up[s] = down[s] = 0;
                     if (s >= lanes) continue;
+                    if (n < 64) {
+                        memset(positive, 0, 64);
+                        memset(negative, 0, 64);
+                    }
                     const int16_t *values = inputs + (word * 64 + s) * size + first;
-                    for (int64_t i = 0; i < n; i++) {
-                        int32_t value = values[i], magnitude = value < 0 ? -value : value;
-                        positive[i] = (uint8_t)((value > 0) & (magnitude >> b));
-                        negative[i] = (uint8_t)((value < 0) & (magnitude >> b));
+                    if (planes == 1 && n == 64) {
+                        for (int i = 0; i < 64; i++) positive[i] = values[i] > 0;
+                        for (int i = 0; i < 64; i++) negative[i] = values[i] < 0;
+                    } else {
+                        for (int64_t i = 0; i < n; i++) {
+                            int32_t value = values[i], magnitude = value < 0 ? -value : value;
+                            positive[i] = (uint8_t)((value > 0) & (magnitude >> b));
+                            negative[i] = (uint8_t)((value < 0) & (magnitude >> b));
+                        }
                     }
                     for (int k = 0; k < 8; k++) {
                         memcpy(&bytes, positive + 8 * k, 8);
@@ -387,12 +406,12 @@ static void run_layer(const vc_layer *l, const vec *rows, const vec *events, vec
                 const vec *all = xnor;
                 if (l->fused) {
                     const char *base = (const char *)(rows + corner * 2);
-                    const int32_t *taps = l->taps + l->lists[o];
+                    const uint32_t *taps = l->taps + l->lists[o];
                     int32_t n = l->lists[o + 1] - l->lists[o];
                     clear(positive, bits);
                     clear(negative, bits);
-                    add_rows(base, taps, n, flip, positive, bits);
-                    add_rows(base, taps, n, flip ^ 1, negative, bits);
+                    add_pairs(base, taps, n, flip ? negative : positive,
+                              flip ? positive : negative, bits);
                     clear(sum, l->sum_bits);
                     vec carry = zero_row, borrow = zero_row;
                     for (int i = 0; i < l->sum_bits; i++) {
@@ -411,15 +430,15 @@ static void run_layer(const vc_layer *l, const vec *rows, const vec *events, vec
                     clear(sum, l->sum_bits);
                     for (int32_t b = 0; b < l->weight_planes; b++) {
                         int64_t list = (int64_t)o * l->weight_planes + b;
-                        const int32_t *taps = l->taps + l->lists[list];
+                        const uint32_t *taps = l->taps + l->lists[list];
                         int32_t n = l->lists[list + 1] - l->lists[list];
                         if (n == 0) continue;
                         for (int32_t a = 0; a < planes; a++) {
                             const char *base = (const char *)(rows + corner * 2 * planes + 2 * a);
                             clear(positive, bits);
                             clear(negative, bits);
-                            add_rows(base, taps, n, flip, positive, bits);
-                            add_rows(base, taps, n, flip ^ 1, negative, bits);
+                            add_pairs(base, taps, n, flip ? negative : positive,
+                                      flip ? positive : negative, bits);
                             accumulate(sum, l->sum_bits, positive, bits, a + b, 0);
                             accumulate(sum, l->sum_bits, negative, bits, a + b, 1);
                         }
@@ -430,10 +449,10 @@ static void run_layer(const vc_layer *l, const vec *rows, const vec *events, vec
                     clear(any, event_bits);
                     clear(xnor, event_bits);
                     for (int32_t p = 0; p < l->spike_planes; p++)
-                        add_rows(base + (int64_t)p * VC_BYTES, l->event_rows + list[0],
-                                 list[1] - list[0], 0, any, event_bits);
-                    add_rows(base + (int64_t)l->spike_planes * VC_BYTES, l->event_rows + list[1],
-                             list[2] - list[1], 0, xnor, event_bits);
+                        add_plane(base + (int64_t)p * VC_BYTES, l->event_rows + list[0],
+                                  list[1] - list[0], any, event_bits);
+                    add_plane(base + (int64_t)l->spike_planes * VC_BYTES, l->event_rows + list[1],
+                              list[2] - list[1], xnor, event_bits);
                     all = any;
                 }
                 /* tallies of the slice: xnor, all events, active neurons */
