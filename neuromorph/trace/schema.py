@@ -1,0 +1,201 @@
+"""What a trace file holds: names, dtypes and limits (``docs/trace-format.md``).
+
+The recorder makes the file from these tables, the reader checks it against
+them, and nobody else knows a name or a dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+import numpy as np
+
+from neuromorph.chip import Chip
+from neuromorph.events import ACTIONS, Hardware
+from neuromorph.mapping import Mapping
+from neuromorph.mapping.packets import PACKET_DTYPE
+from neuromorph.network import Encoding, Network
+
+__all__ = [
+    "DETAILS",
+    "FORMAT",
+    "HARDWARE",
+    "INPUT_LAYER",
+    "MAPPING_COLUMNS",
+    "MODES",
+    "PACKET_COLUMNS",
+    "RANGES",
+    "ROOT_ATTRIBUTES",
+    "SPIKE_COLUMNS",
+    "TABLES",
+    "VERSION",
+    "Detail",
+    "LayerInfo",
+    "NetworkInfo",
+    "chip_json",
+    "network_info",
+    "tables_of",
+]
+
+FORMAT = "neuromorph-trace"
+VERSION = (1, 0)
+
+Detail = Literal["counts", "spikes", "packets"]
+DETAILS: tuple[Detail, ...] = get_args(Detail)
+MODES = ("reference", "count", "timed")
+INPUT_LAYER = "input"
+
+# name -> dtype kind of every root attribute; strings are of fixed length, UTF-8.
+ROOT_ATTRIBUTES: dict[str, type] = {
+    "format": str,
+    "version": str,
+    "created": str,
+    "generator": str,
+    "complete": bool,
+    "mode": str,
+    "detail": str,
+    "tick_s": float,
+}
+META = ("network", "chip", "chip_text", "options", "environment", "provenance")
+
+# Tables of columns: name -> dtype.  All columns of a table have one length.
+SAMPLE_COLUMNS: dict[str, np.dtype[Any]] = {
+    "label": np.dtype("<i8"),
+    "prediction": np.dtype("<i8"),
+}
+TIME_COLUMNS: dict[str, np.dtype[Any]] = {
+    "start": np.dtype("<i8"),
+    "finish": np.dtype("<i8"),
+}
+SPIKE_COLUMNS: dict[str, np.dtype[Any]] = {
+    "sample": np.dtype("<u4"),
+    "layer": np.dtype("<u2"),
+    "neuron": np.dtype("<u4"),
+    "level": np.dtype("<i2"),
+}
+PACKET_COLUMNS: dict[str, np.dtype[Any]] = {
+    name: PACKET_DTYPE[name] for name in PACKET_DTYPE.names or ()
+}
+# The tables that grow, in the order of the attribute ``flushed``.
+TABLES = ("samples", "spikes", "packets")
+
+# Slices of the mapping: scalars, and half-open ranges of shape (slices, 2).
+MAPPING_COLUMNS: dict[str, np.dtype[Any]] = {
+    "layer": np.dtype("<u2"),
+    "core": np.dtype("<i8"),
+}
+RANGES = (
+    "channels",
+    "rows",
+    "columns",
+    "sum_rows",
+    "sum_columns",
+    "input_rows",
+    "input_columns",
+)
+HARDWARE: dict[str, type] = {
+    "chip": str,
+    "dataflow": str,
+    "tick_s": float,
+    "cores_used": int,
+    "synapse_memory_bits": int,
+    "state_memory_bits": int,
+    "axon_memory_bits": int,
+}
+assert set(HARDWARE) == set(Hardware.__dataclass_fields__)
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
+Shape3 = tuple[Positive, Positive, Positive]
+
+
+class LayerInfo(msgspec.Struct, frozen=True):
+    """A layer as the trace knows it; shapes are (channels, rows, columns).
+
+    ``n`` is N of the levels that leave the layer, None for the read-out.
+    """
+
+    name: str
+    input_shape: Shape3
+    sum_shape: Shape3
+    output_shape: Shape3
+    n: Annotated[int, msgspec.Meta(ge=0, le=8)] | None
+
+    @property
+    def outputs(self) -> int:
+        """Neurons whose levels leave the layer (after the pool)."""
+        channels, rows, columns = self.output_shape
+        return channels * rows * columns
+
+
+class NetworkInfo(msgspec.Struct, frozen=True):
+    """The network as the trace knows it: identity, sizes, no weights."""
+
+    name: str
+    hash: str
+    input_shape: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=3)]
+    encoding: Encoding
+    bits: Annotated[int, msgspec.Meta(ge=1, le=12)]
+    layers: Annotated[list[LayerInfo], msgspec.Meta(min_length=1, max_length=1000)]
+
+    @property
+    def inputs(self) -> int:
+        """Number of input neurons."""
+        size = 1
+        for length in self.input_shape:
+            size *= length
+        return size
+
+    @property
+    def classes(self) -> int:
+        """Number of read-out neurons."""
+        return self.layers[-1].outputs
+
+    @property
+    def spiking_sizes(self) -> list[int]:
+        """Neurons of the input and of every layer that spikes, in order."""
+        return [self.inputs, *(layer.outputs for layer in self.layers[:-1])]
+
+
+def network_info(network: Network) -> NetworkInfo:
+    """Identity and sizes of a network."""
+    return NetworkInfo(
+        name=network.name,
+        hash=network.hash,
+        input_shape=list(network.input.shape),
+        encoding=network.input.encoding,
+        bits=network.input.bits,
+        layers=[
+            LayerInfo(
+                name=s.name,
+                input_shape=s.input_shape,
+                sum_shape=s.sum_shape,
+                output_shape=s.output_shape,
+                n=None if s.levels is None else s.levels.n,
+            )
+            for s in network.stages
+        ],
+    )
+
+
+def chip_json(chip: Chip) -> str:
+    """Every field of a chip but its text, as JSON."""
+    fields = {name: getattr(chip, name) for name in chip.__dataclass_fields__ if name != "text"}
+    return msgspec.json.encode(fields).decode()
+
+
+def tables_of(detail: Detail) -> tuple[str, ...]:
+    """The growing tables of a level of detail."""
+    return TABLES[: DETAILS.index(detail) + 1]
+
+
+def hardware_fields(mapping: Mapping) -> dict[str, Any]:
+    """The facts prices need, name -> value."""
+    return asdict(mapping.hardware)
+
+
+def action_names() -> Sequence[str]:
+    """Names of the actions in the order of the file."""
+    return list(ACTIONS)
