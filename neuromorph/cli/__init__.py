@@ -1,0 +1,5 @@
+"""The ``neuromorph`` command."""
+
+from neuromorph.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,5 @@
+"""Pictures of a run."""
+
+from neuromorph.report.picture import draw_run
+
+__all__ = ["draw_run"]
