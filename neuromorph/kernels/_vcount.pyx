@@ -29,7 +29,7 @@ cdef extern from "vcount.h" nogil:
         int32_t pool_height, pool_width, pool_stride_y, pool_stride_x
         const uint8_t *minimum
         int32_t output_height, output_width
-        int32_t next_planes, next_height, next_width, next_pad_y, next_pad_x
+        int32_t next_planes, next_channel, next_row, next_column, next_corner
         const int32_t *slice_of
         int32_t slices, slice_bits
         int8_t *levels8
@@ -134,7 +134,7 @@ cdef class Plan:
             l.pool_height, l.pool_width, l.pool_stride_y, l.pool_stride_x = d["pool"]
             l.minimum = _uint8(d["minimum"], keep)
             l.output_height, l.output_width = d["outputs"]
-            l.next_planes, l.next_height, l.next_width, l.next_pad_y, l.next_pad_x = d["next"]
+            l.next_planes, l.next_channel, l.next_row, l.next_column, l.next_corner = d["next"]
             l.slice_of = _int32(d["slice_of"], keep)
             l.slices, l.slice_bits = d["slices"], d["slice_bits"]
             self.sizes.append((l.channels * l.height * l.width,

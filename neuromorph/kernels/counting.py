@@ -231,12 +231,17 @@ def _layer(
     per_slice = np.bincount(slice_of, minlength=slices).max() * events
     p = stage.pool
     if following is None:
-        planes, after, pad = 1, (0, 1, 1), (0, 0)
+        planes, steps, corner = 1, (0, 0, 0), 0
     else:
         planes = following.input_maximum.bit_length()
-        flattened = following.input_shape[1:] == (1, 1)
-        after = stage.output_shape if flattened else _padded(following)
-        pad = (0, 0) if flattened else following.padding
+        _, rows_after, columns_after = _padded(following)
+        area = rows_after * columns_after
+        corner = following.padding[0] * columns_after + following.padding[1]
+        if following.input_shape == stage.output_shape:
+            steps = area, columns_after, 1
+        else:  # flattened: every neuron becomes an image of one (padded) pixel
+            _, rows_out, columns_out = stage.output_shape
+            steps = rows_out * columns_out * area, columns_out * area, area
     none8, none32 = np.zeros(0, np.int8), np.zeros(0, np.int32)
     return {
         "input": _padded(stage),
@@ -264,7 +269,7 @@ def _layer(
         "pool": (0, 0, 1, 1) if p is None else (*p.size, *p.stride),
         "minimum": none8.view(np.uint8) if p is None else p.minimum.view(np.uint8),
         "outputs": stage.output_shape[1:],
-        "next": (planes, *after[1:], *pad),
+        "next": (planes, *steps, corner),
         "slice_of": slice_of,
         "slices": slices,
         "slice_bits": max(7, int(per_slice).bit_length()),

@@ -223,8 +223,8 @@ static void transpose(uint64_t a[64]) {
 INLINE int64_t output_row(const vc_layer *l, int64_t output) {
     int64_t area = (int64_t)l->output_height * l->output_width;
     int64_t o = output / area, at = output % area;
-    int64_t y = at / l->output_width + l->next_pad_y, x = at % l->output_width + l->next_pad_x;
-    return (o * l->next_height + y) * l->next_width + x;
+    int64_t y = at / l->output_width, x = at % l->output_width;
+    return o * l->next_channel + y * l->next_row + x * l->next_column + l->next_corner;
 }
 
 /* Rows of planes back to levels (lanes, outputs), 64 outputs by 64 lanes at a time. */
@@ -527,7 +527,7 @@ static void run(const vc_layer *layers, int32_t count, const int16_t *inputs, in
     for (int32_t i = 0; i < count; i++) {
         const vc_layer *l = &layers[i];
         if (!l->fused) event_planes(l, now, events);
-        if (i + 1 < count && (l->next_pad_y || l->next_pad_x))
+        if (i + 1 < count && l->next_corner)
             memset(next, 0, (size_t)(row_count(&layers[i + 1]) * l->next_planes * 2 * VC_BYTES));
         run_layer(l, now, events, reached, tallies, next, samples);
         if (l->levels8 || l->levels16) write_levels(l, next, samples);
