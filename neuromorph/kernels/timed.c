@@ -23,7 +23,7 @@ struct tm_run {
     tm_stage *stages;
     int32_t stage_count;
     tm_row *rows;
-    int32_t row_count, queues;
+    int32_t row_count;
     const int16_t *inputs;
     int64_t input_size, frames, classes;
     int32_t *outputs;
@@ -241,10 +241,39 @@ static void hop(tm_run *r, int64_t tick, int32_t p) {
     schedule(r, start + ticks, HOP, p);
 }
 
+/* Room for one queue more than `ahead` frames.  Few are needed, except at a core
+ * that no read-out waits for: it may fall behind without bound. */
+static int grow_queues(tm_row *row, int32_t ahead) {
+    int32_t count = 2 * (ahead + 1);
+    int32_t *first = malloc((size_t)count * sizeof(int32_t));
+    int32_t *last = malloc((size_t)count * sizeof(int32_t));
+    if (!first || !last) {
+        free(first);
+        free(last);
+        return 0;
+    }
+    for (int32_t k = 0; k < count; k++) first[k] = last[k] = -1;
+    for (int32_t frame = row->frame; frame < row->frame + row->queues; frame++) {
+        first[frame % count] = row->queue_first[frame % row->queues];
+        last[frame % count] = row->queue_last[frame % row->queues];
+    }
+    free(row->queue_first);
+    free(row->queue_last);
+    row->queue_first = first;
+    row->queue_last = last;
+    row->queues = count;
+    return 1;
+}
+
 static void deliver(tm_run *r, int64_t tick, int32_t p) {
     packet *q = &r->packets[p];
     tm_row *row = &r->rows[q->target];
-    int32_t queue = q->frame % r->queues;
+    int32_t ahead = q->frame - row->frame;
+    if (ahead >= row->queues && !grow_queues(row, ahead)) {
+        r->failed = 1;
+        return;
+    }
+    int32_t queue = q->frame % row->queues;
     tally(r, q->payload ? TM_SPIKE_IN : TM_TOKEN_IN, q->frame, q->target, 1);
     if (r->records) {
         tm_record record = {(uint32_t)q->frame, (uint32_t)q->source, q->neuron,
@@ -308,7 +337,7 @@ static int64_t integrate(tm_run *r, tm_row *row, const packet *q) {
 
 static void serve(tm_run *r, int64_t tick, int32_t number) {
     tm_row *row = &r->rows[number];
-    int32_t queue = row->frame % r->queues, p = row->queue_first[queue];
+    int32_t queue = row->frame % row->queues, p = row->queue_first[queue];
     if (p < 0) return;
     packet *q = &r->packets[p];
     row->queue_first[queue] = q->next;
@@ -472,7 +501,6 @@ tm_run *tm_new(const tm_chip *chip, const tm_stage *stages, int32_t stage_count,
     r->chip = *chip;
     r->stage_count = stage_count;
     r->row_count = row_count;
-    r->queues = (chip->frames_in_flight > 2 ? chip->frames_in_flight : 2) + 1;
     r->inputs = inputs;
     r->input_size = input_size;
     r->frames = frames;
@@ -501,12 +529,13 @@ tm_run *tm_new(const tm_chip *chip, const tm_stage *stages, int32_t stage_count,
         row->spike_neuron = zeros(row->outputs * planes, sizeof(int32_t));
         row->spike_payload = zeros(row->outputs * planes, sizeof(int32_t));
         row->token_to = zeros(row->targets, 1);
-        row->queue_first = zeros(r->queues, sizeof(int32_t));
-        row->queue_last = zeros(r->queues, sizeof(int32_t));
+        row->queues = 4;
+        row->queue_first = zeros(row->queues, sizeof(int32_t));
+        row->queue_last = zeros(row->queues, sizeof(int32_t));
         if (!row->sums || !row->touched || !row->fired || !row->spike_neuron ||
             !row->spike_payload || !row->token_to || !row->queue_first || !row->queue_last)
             goto fail;
-        for (int32_t k = 0; k < r->queues; k++) row->queue_first[k] = row->queue_last[k] = -1;
+        for (int32_t k = 0; k < row->queues; k++) row->queue_first[k] = row->queue_last[k] = -1;
         for (int64_t k = 0; k < row->outputs && row->targets; k++) {
             const uint8_t *reach = row->reach + (int64_t)(row->numbers[k] % row->positions) * row->targets;
             for (int32_t t = 0; t < row->targets; t++) row->token_to[t] |= reach[t];

@@ -54,6 +54,7 @@ typedef struct {
     int32_t target_at;
     int64_t remaining;
     uint8_t *token_to;
+    int32_t queues;                /* one a frame, frame % queues */
     int32_t *queue_first, *queue_last;
 } tm_row;
 
