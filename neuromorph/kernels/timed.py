@@ -17,6 +17,7 @@ __all__ = ["timed"]
 
 RECORDS = 1 << 16
 EVENTS = 1 << 21
+INT32_MAX = 2**31 - 1  # more lanes than any core has synapses or neurons
 
 
 def timed(
@@ -52,9 +53,9 @@ def timed(
                 "tile_rows": chip.rows,
                 "axon": chip.axon_ticks,
                 "synapse": chip.synapse_ticks,
-                "synapse_lanes": chip.synapse_lanes,
+                "synapse_lanes": min(chip.synapse_lanes, INT32_MAX),
                 "neuron": chip.neuron_ticks,
-                "neuron_lanes": chip.neuron_lanes,
+                "neuron_lanes": min(chip.neuron_lanes, INT32_MAX),
                 "hop_x": chip.hop_x_ticks,
                 "hop_y": chip.hop_y_ticks,
                 "hop_local": chip.hop_local_ticks,
