@@ -115,17 +115,20 @@ def _cut_stage(
             best = cost, found
     if best is None:
         smallest = [
-            replace(_box(index, stage, (y, y + 1), (x, x + 1)), channels=(0, 1))
-            if spatial
-            else replace(_box(index, stage, (0, height), (0, width)), channels=(0, 1))
-            for y, x in product(*((0, n // 2, n - 1) for n in (height, width)))
+            _box(index, stage, y, x)
+            for y in (cut(height, height) if spatial else [(0, height)])
+            for x in (cut(width, width) if spatial else [(0, width)])
         ]
-        found, part = smallest, "smallest possible part"
+        # dense rows are alike, sparse ones are not
+        heads = range(channels) if chip.storage == "sparse" else range(1)
+        found = [replace(box, channels=(c, c + 1)) for box in smallest for c in heads]
+        part = "smallest possible part"
     else:
         found, part = best[1], "largest part"
     limits = []
+    needs = [_needs(stage, chip, s, fan_out) for s in found]
     for limit in ("neurons", "axons_in", "axons_out", "synapse_bits"):
-        needed = max(_needs(stage, chip, s, fan_out)[limit] for s in found)
+        needed = max(need[limit] for need in needs)
         available = getattr(chip, limit)
         limits.append(
             Limit(limit=limit, needed=needed, available=available, where=f"{where}, {part}")
