@@ -189,7 +189,11 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
     256
     """
     path = Path(name)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise ChipError(f"cannot read chip file {path}: {error.strerror}") from None
+    if not is_file:
         preset = PRESETS / f"{name}.toml"
         if str(name) not in list_chips():
             raise ChipError(
