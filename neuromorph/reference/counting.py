@@ -92,7 +92,7 @@ def run_network(
     """
     arriving = inputs
     for stage in network.stages:
-        image = arriving.reshape(-1, *stage.input_shape).astype(np.int64)
+        image = arriving.reshape(len(inputs), *stage.input_shape).astype(np.int64)
         sums = correlate(stage, image, stage.weights.astype(np.int64))
         leaving = None
         if stage.levels is not None:
@@ -114,9 +114,9 @@ def count(mapping: Mapping, inputs: NDArray[Any]) -> Tally:
         _count_synapses(mapping, index, image, counted)
         _count_packets(mapping, index, image, counted)
         if leaving is None:
-            outputs = sums.reshape(batch, -1).astype(np.int32)
+            outputs = sums.reshape(outputs.shape).astype(np.int32)
         else:
-            levels.append(leaving.reshape(batch, -1))
+            levels.append(leaving.reshape(batch, stage.outputs))
     return Tally(outputs=outputs, levels=levels, counted=counted)
 
 
@@ -141,7 +141,7 @@ def _count_synapses(mapping: Mapping, index: int, image: Array, counted: dict[st
 def _count_packets(mapping: Mapping, index: int, image: Array, counted: dict[str, Array]) -> None:
     """Every spike to every core that needs it, one by one, and the tokens behind them."""
     stage, chip = mapping.network.stages[index], mapping.chip
-    spikes = spikes_of(stage, image)[0].reshape(len(image), -1)
+    spikes = spikes_of(stage, image)[0].reshape(len(image), stage.inputs)
     reach = mapping.reach_table(index)
     targets = mapping.stage_rows[index]
 
