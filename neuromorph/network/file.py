@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -120,14 +121,13 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     NetworkError
-        The place cannot be written; ``meta`` is not JSON.
+        The place cannot be written; ``meta`` is not JSON; a size is beyond
+        what the format holds.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save
 
     target = Path(path)
-    if target.is_dir() or target.suffix == "":
-        target = target / FILE_NAME
     layers: list[dict[str, Any]] = []
     tensors: dict[str, NDArray[Any]] = {}
     for index, layer in enumerate(network.layers):
@@ -165,15 +165,30 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         data = save(tensors, metadata=metadata)
     except SafetensorError as error:  # pragma: no cover - safetensors refuses nothing we make
         raise NetworkError(f"network cannot be written: {error}") from None
-    partial = target.with_name(target.name + ".partial")
     try:
+        _parse(data)
+    except (NetworkError, LevelError) as error:
+        raise NetworkError(f"network does not fit the file format: {error}") from None
+    try:
+        if target.is_dir() or target.suffix == "":
+            target = target / FILE_NAME
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(target)
+        _write_whole(target, data)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise NetworkError(f"cannot write network file {target}: {error.strerror}") from None
     return target
+
+
+def _write_whole(target: Path, data: bytes) -> None:
+    """Write beside the target and rename, so that the name never stands for a part."""
+    partial = target.with_name(target.name + ".partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def load_network(name: str | os.PathLike[str]) -> Network:
@@ -231,10 +246,13 @@ def list_networks() -> dict[str, Path]:
 def find_network(name: str | os.PathLike[str]) -> Path:
     """File that ``name`` stands for; see :func:`load_network`."""
     path = Path(name)
-    if path.is_dir() and (path / FILE_NAME).exists():
-        return path / FILE_NAME
-    if path.is_file():
-        return path
+    try:
+        if path.is_dir() and (path / FILE_NAME).exists():
+            return path / FILE_NAME
+        if path.is_file():
+            return path
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise NetworkError(f"cannot read network file {path}: {error.strerror}") from None
     known = list_networks()
     if str(name) in known:
         return known[str(name)]

@@ -6,6 +6,7 @@ Shapes of a single sample are (features,) or (channels, height, width).
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -53,7 +54,7 @@ def _pair(value: int | Sequence[int], what: str, where: str, least: int) -> tupl
         if len(pair) != 2 or any(isinstance(v, bool) or v != int(v) for v in pair):
             raise TypeError
         pair = (int(pair[0]), int(pair[1]))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise NetworkError(f"{where}: {what} is {value!r}; give one integer or two") from None
     if min(pair) < least:
         raise NetworkError(f"{where}: {what} is {pair}; each must be at least {least}")
@@ -106,7 +107,10 @@ class Input:
     thresholds: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        shape = tuple(int(s) for s in self.shape)
+        try:
+            shape = tuple(operator.index(s) for s in self.shape)
+        except TypeError:
+            shape = ()
         if len(shape) not in (1, 3) or min(shape) < 1:
             raise NetworkError(
                 f"input: shape is {self.shape!r}; use (features,) or (channels, height, width)"
@@ -116,12 +120,22 @@ class Input:
             raise NetworkError(f"input: encoding is {self.encoding!r}; use one of {ENCODINGS}")
         if self.encoding == "ternary":
             object.__setattr__(self, "bits", 1)
-        if not 1 <= self.bits <= MAX_INPUT_BITS:
+        try:
+            bits = operator.index(self.bits)
+        except TypeError:
+            bits = 0
+        if not 1 <= bits <= MAX_INPUT_BITS:
             raise NetworkError(f"input: bits is {self.bits!r}; it must be 1 to {MAX_INPUT_BITS}")
+        object.__setattr__(self, "bits", bits)
         if self.thresholds is not None:
             if self.encoding != "ternary":
                 raise NetworkError(f"input: thresholds are for ternary, not {self.encoding}")
-            low, high = (int(t) for t in self.thresholds)
+            try:
+                low, high = (operator.index(t) for t in self.thresholds)
+            except (TypeError, ValueError):
+                raise NetworkError(
+                    f"input: thresholds are {self.thresholds!r}; give two integers"
+                ) from None
             if low > high:
                 raise NetworkError(f"input: thresholds are ({low}, {high}); need low <= high")
             object.__setattr__(self, "thresholds", (low, high))
@@ -334,9 +348,13 @@ class Readout:
             if value is None:
                 continue
             value = np.asarray(value)
-            if value.ndim != 1 or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
+            if value.ndim != 1 or value.dtype.kind not in "iuf":
                 raise NetworkError(f"read-out: {what} must be finite numbers, one a class")
-            object.__setattr__(self, what, _frozen(value.astype(np.float32)))
+            with np.errstate(over="ignore"):
+                value = value.astype(np.float32)
+            if not np.isfinite(value).all():
+                raise NetworkError(f"read-out: {what} must be finite numbers, one a class")
+            object.__setattr__(self, what, _frozen(value))
 
 
 Layer = Linear | Conv2d | MaxPool2d | Flatten | Threshold | Readout
