@@ -1,6 +1,8 @@
 """Traces: the recorded events of a run (HDF5, ``docs/trace-format.md``)."""
 
+from neuromorph.trace.reader import Trace
 from neuromorph.trace.recorder import Recorder
 from neuromorph.trace.schema import Detail
+from neuromorph.trace.validate import validate
 
-__all__ = ["Detail", "Recorder"]
+__all__ = ["Detail", "Recorder", "Trace", "validate"]

@@ -14,6 +14,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -222,7 +223,7 @@ class Recorder:
         for name in schema.RANGES:
             _fixed(table, name, np.array([getattr(s, name) for s in slices], "<i8"))
         counts = _group(file, "counts")
-        _attributes(counts, schema.hardware_fields(mapping))
+        _attributes(counts, asdict(mapping.hardware))
         _fixed(counts, "actions", _strings(list(ACTIONS)))
         _fixed(counts, "layers", _strings(list(mapping.row_layers)))
         _fixed(counts, "cores", mapping.row_cores.astype("<i8"))

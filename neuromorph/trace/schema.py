@@ -6,16 +6,13 @@ them, and nobody else knows a name or a dtype.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import numpy as np
 
 from neuromorph.chip import Chip
-from neuromorph.events import ACTIONS, Hardware
-from neuromorph.mapping import Mapping
+from neuromorph.events import Hardware
 from neuromorph.mapping.packets import PACKET_DTYPE
 from neuromorph.network import Encoding, Network
 
@@ -23,14 +20,16 @@ __all__ = [
     "DETAILS",
     "FORMAT",
     "HARDWARE",
-    "INPUT_LAYER",
     "MAPPING_COLUMNS",
+    "META",
     "MODES",
     "PACKET_COLUMNS",
     "RANGES",
     "ROOT_ATTRIBUTES",
+    "SAMPLE_COLUMNS",
     "SPIKE_COLUMNS",
     "TABLES",
+    "TIME_COLUMNS",
     "VERSION",
     "Detail",
     "LayerInfo",
@@ -46,7 +45,6 @@ VERSION = (1, 0)
 Detail = Literal["counts", "spikes", "packets"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
 MODES = ("reference", "count", "timed")
-INPUT_LAYER = "input"
 
 # name -> dtype kind of every root attribute; strings are of fixed length, UTF-8.
 ROOT_ATTRIBUTES: dict[str, type] = {
@@ -189,13 +187,3 @@ def chip_json(chip: Chip) -> str:
 def tables_of(detail: Detail) -> tuple[str, ...]:
     """The growing tables of a level of detail."""
     return TABLES[: DETAILS.index(detail) + 1]
-
-
-def hardware_fields(mapping: Mapping) -> dict[str, Any]:
-    """The facts prices need, name -> value."""
-    return asdict(mapping.hardware)
-
-
-def action_names() -> Sequence[str]:
-    """Names of the actions in the order of the file."""
-    return list(ACTIONS)

@@ -1,0 +1,217 @@
+"""The door: a trace file is looked over here before anything in it is read.
+
+HDF5 from strangers can read other files (external storage, links, virtual
+datasets), ask for absurd amounts of memory, and raise almost anything.  After
+:func:`open_file` none of that is left, and :func:`reading` turns what remains
+into one TraceError that names file and place.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.errors import NeuromorphError, TraceError
+from neuromorph.trace.seal import check_seal
+
+__all__ = ["attribute", "column", "open_file", "reading", "strings"]
+
+MAX_OBJECTS = 10_000
+MAX_TEXT_BYTES = 1 << 26
+MAX_CHUNK_BYTES = 1 << 26
+# Deflate makes at most 1032 bytes of one; a dataset beyond that is not stored.
+MAX_INFLATION = 1100
+BUILT_IN_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
+TROUBLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    NotImplementedError,
+)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever reading ``what`` raises into a TraceError."""
+    try:
+        yield
+    except NeuromorphError:
+        raise
+    except TROUBLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TraceError(f"{path}: {what} cannot be read: {reason}") from None
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a trace file for reading once it has proved harmless.
+
+    Raises
+    ------
+    TraceError
+        Not a file, empty, damaged, no HDF5, or with something inside that a
+        trace does not have.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise TraceError(f"{path} is not a file")
+        if status.st_size == 0:
+            raise TraceError(f"{path} is empty")
+        check_seal(path)
+    except OSError as error:
+        raise TraceError(f"cannot read trace {path}: {error.strerror}") from None
+    file = _open_hdf5(path)
+    try:
+        with reading(path, "file"):
+            _look_over(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _open_hdf5(path: Path) -> h5py.File:
+    """Open finished files plainly; files left by a killed writer as a second reader would."""
+    if not h5py.is_hdf5(os.fspath(path)):
+        raise TraceError(f"{path} is not an HDF5 file, or its beginning is damaged")
+    first: Exception | None = None
+    for swmr in (False, True):
+        try:
+            return h5py.File(path, "r", swmr=swmr, locking="best-effort")
+        except TROUBLE as error:
+            first = first or error
+    reason = " ".join(str(first).split())
+    raise TraceError(f"{path} is damaged or truncated: {reason}")
+
+
+def _look_over(path: Path, file: h5py.File) -> None:
+    """Visit every object; refuse what reaches outside the file or is absurd."""
+    seen: set[Any] = {h5py.h5o.get_info(file.id).addr}
+    waiting: list[tuple[str, Any]] = [("", file.id)]
+    while waiting:
+        prefix, group = waiting.pop()
+        for raw in group:
+            name = f"{prefix}/{raw.decode(errors='replace')}"
+            if group.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
+                raise TraceError(f"{path}: {name} is a soft or external link; a trace has none")
+            info = h5py.h5o.get_info(group, raw)
+            if info.addr in seen:
+                raise TraceError(f"{path}: {name} is a second name of another object")
+            seen.add(info.addr)
+            if len(seen) > MAX_OBJECTS:
+                raise TraceError(f"{path}: holds more than {MAX_OBJECTS} objects")
+            if info.type == h5py.h5o.TYPE_GROUP:
+                waiting.append((name, h5py.h5o.open(group, raw)))
+            elif info.type == h5py.h5o.TYPE_DATASET:
+                _check_storage(path, name, h5py.h5o.open(group, raw))
+            else:
+                raise TraceError(f"{path}: {name} is neither a group nor a dataset")
+
+
+def _check_storage(path: Path, name: str, dataset: Any) -> None:
+    """Refuse datasets whose values lie elsewhere, or are too many to be stored here."""
+    made = dataset.get_create_plist()
+    layout = made.get_layout()
+    if made.get_external_count() or layout == h5py.h5d.VIRTUAL:
+        raise TraceError(f"{path}: {name} takes its values from another file")
+    if layout == h5py.h5d.CHUNKED:
+        chunk = int(np.prod(made.get_chunk(), dtype=object)) * dataset.get_type().get_size()
+        if chunk > MAX_CHUNK_BYTES:
+            raise TraceError(f"{path}: {name} has blocks of {chunk} bytes")
+        for index in range(made.get_nfilters()):
+            code, _, _, label = made.get_filter(index)
+            if code not in BUILT_IN_FILTERS and not h5py.h5z.filter_avail(code):
+                raise TraceError(
+                    f"{path}: {name} is compressed with the filter {label.decode()!r} ({code}), "
+                    "which is not installed; pip install hdf5plugin and import it first"
+                )
+    wanted = int(np.prod(dataset.shape, dtype=object)) * dataset.get_type().get_size()
+    stored = int(dataset.get_storage_size())
+    if wanted > MAX_INFLATION * stored + MAX_CHUNK_BYTES:
+        raise TraceError(f"{path}: {name} claims {wanted} bytes, {stored} are stored")
+
+
+def attribute(path: Path, owner: h5py.Group, name: str, kind: type) -> Any:
+    """An attribute that is a single str, bool, int or float.
+
+    Raises
+    ------
+    TraceError
+        It is missing, or of another kind.
+    """
+    where = f"attribute {name!r} of {owner.name}"
+    with reading(path, where):
+        if not h5py.h5a.exists(owner.id, name.encode()):
+            raise TraceError(f"{path}: {where} is missing")
+        entry = h5py.h5a.open(owner.id, name.encode())
+        stored = entry.get_type()
+        wanted = {
+            str: h5py.h5t.TypeStringID,
+            bool: h5py.h5t.TypeEnumID,
+            int: h5py.h5t.TypeIntegerID,
+            float: h5py.h5t.TypeFloatID,
+        }[kind]
+        variable = kind is str and isinstance(stored, wanted) and stored.is_variable_str()
+        if not isinstance(stored, wanted) or variable or entry.shape != ():
+            raise TraceError(f"{path}: {where} is not a single {kind.__name__}")
+        if stored.get_size() > MAX_TEXT_BYTES:
+            raise TraceError(f"{path}: {where} has {stored.get_size()} bytes")
+        value = owner.attrs[name]
+        if kind is str:
+            return bytes(value).rstrip(b"\0").decode()
+        return kind(value)
+
+
+def column(
+    path: Path, file: h5py.File, name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...]
+) -> h5py.Dataset:
+    """A dataset of the given dtype and shape; None stands for any length.
+
+    Raises
+    ------
+    TraceError
+        It is missing, or of another kind.
+    """
+    with reading(path, f"/{name}"):
+        dataset = file.get(name)
+        if dataset is None:
+            raise TraceError(f"{path}: dataset /{name} is missing")
+        if not isinstance(dataset, h5py.Dataset):
+            raise TraceError(f"{path}: /{name} is not a dataset")
+        if dataset.dtype != dtype:
+            raise TraceError(f"{path}: /{name} is {dataset.dtype}; it must be {dtype}")
+        found = dataset.shape
+        if len(found) != len(shape) or any(w is not None and w != f for w, f in zip(shape, found)):
+            wanted = ", ".join("any" if w is None else str(w) for w in shape)
+            raise TraceError(f"{path}: /{name} has shape {list(found)}; it must be [{wanted}]")
+        return dataset
+
+
+def strings(path: Path, file: h5py.File, name: str) -> tuple[str, ...]:
+    """A one-dimensional dataset of strings of fixed length.
+
+    Raises
+    ------
+    TraceError
+        It is missing, or of another kind.
+    """
+    with reading(path, f"/{name}"):
+        dataset = file.get(name)
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "S" or dataset.ndim != 1:
+            raise TraceError(f"{path}: /{name} is missing, or not a list of fixed-length strings")
+        values: NDArray[Any] = dataset[:]
+        return tuple(v.decode() for v in values.tolist())

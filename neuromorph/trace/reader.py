@@ -1,0 +1,567 @@
+"""Trace: reads a trace file, lazily and without trust."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.chip import Chip
+from neuromorph.errors import (
+    ChipError,
+    MappingError,
+    NetworkError,
+    SimulationError,
+    TraceError,
+    TraceVersionError,
+)
+from neuromorph.events import ACTIONS, Counts, Hardware, format_table
+from neuromorph.mapping import Mapping, Slice
+from neuromorph.network import Network
+from neuromorph.trace import schema
+from neuromorph.trace.door import attribute, column, open_file, reading, strings
+from neuromorph.trace.layout import check_chip, check_network, check_slices, slices_for
+from neuromorph.trace.schema import Detail, NetworkInfo
+from neuromorph.trace.synapses import Expansion
+
+__all__ = ["Trace"]
+
+Columns = dict[str, NDArray[Any]]
+
+BLOCK_ROWS = 1 << 18
+
+
+class Trace:
+    """A recorded run, open for reading; a context manager.
+
+    Only descriptions are read at once, rows when asked for.  A file that was
+    left unfinished opens too; ``complete`` is then False, and what was flushed
+    is there.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    TraceVersionError
+        Written in a format version this program does not read.
+    TraceError
+        Not a trace, or damaged; says what is wrong and where.  Every method
+        may raise it, since rows are read late.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file: h5py.File | None = open_file(self.path)
+        try:
+            with reading(self.path, "file"):
+                self._read_root()
+                self._read_meta()
+                self._read_mapping()
+                self._read_tables()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __repr__(self) -> str:
+        state = "" if self.complete else ", incomplete"
+        return (
+            f"<Trace of {self.samples} samples of {self.network_name!r} on {self.chip_name}, "
+            f"mode {self.mode}, detail {self.detail}{state}>"
+        )
+
+    # --- opening
+
+    def _root(self) -> h5py.File:
+        if self._file is None:
+            raise TraceError(f"{self.path}: this trace is closed")
+        return self._file
+
+    def _read_root(self) -> None:
+        root = self._root()
+        if "format" not in root.attrs or attribute(self.path, root, "format", str) != schema.FORMAT:
+            raise TraceError(f"{self.path} is not a {schema.FORMAT} file")
+        self.version: str = attribute(self.path, root, "version", str)
+        if self.version.split(".")[0] != str(schema.VERSION[0]):
+            raise TraceVersionError(
+                f"{self.path}: trace version is {self.version!r}; this program reads "
+                f"{schema.VERSION[0]}.x"
+            )
+        found = {n: attribute(self.path, root, n, k) for n, k in schema.ROOT_ATTRIBUTES.items()}
+        self.created: str = found["created"]
+        self.generator: str = found["generator"]
+        self.complete: bool = found["complete"]
+        self.mode: str = found["mode"]
+        self.detail: Detail = found["detail"]
+        self.tick_s: float = found["tick_s"]
+        if self.mode not in schema.MODES or self.detail not in schema.DETAILS:
+            raise TraceError(
+                f"{self.path}: mode {self.mode!r} or detail {self.detail!r} is not known"
+            )
+        if self.detail == "packets" and self.mode != "timed":
+            raise TraceError(f"{self.path}: a run in mode {self.mode!r} has no packets")
+
+    def _read_meta(self) -> None:
+        meta = self._root().get("meta")
+        if not isinstance(meta, h5py.Group):
+            raise TraceError(f"{self.path}: group /meta is missing")
+        texts = {name: attribute(self.path, meta, name, str) for name in schema.META}
+
+        def parse(name: str, kind: Any) -> Any:
+            try:
+                return msgspec.json.decode(texts[name], type=kind)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+                raise TraceError(
+                    f"{self.path}: attribute {name!r} of /meta is malformed: {error}"
+                ) from None
+
+        self.network_info: NetworkInfo = parse("network", NetworkInfo)
+        self.chip: Chip = replace(parse("chip", Chip), text=texts["chip_text"])
+        self.options: dict[str, Any] = parse("options", dict[str, Any])
+        self.environment: dict[str, Any] = parse("environment", dict[str, Any])
+        self.provenance: dict[str, Any] = parse("provenance", dict[str, Any])
+
+    def _read_mapping(self) -> None:
+        root = self._root()
+        core = column(self.path, root, "mapping/core", schema.MAPPING_COLUMNS["core"], (None,))
+        number = len(core)
+        table: Columns = {}
+        for name, dtype in schema.MAPPING_COLUMNS.items():
+            table[name] = column(self.path, root, f"mapping/{name}", dtype, (number,))[:]
+        for name in schema.RANGES:
+            dataset = column(self.path, root, f"mapping/{name}", np.dtype("<i8"), (number, 2))
+            table[name] = dataset[:]
+        check_network(self.path, self.network_info)
+        check_chip(self.path, self.chip)
+        self.slices: tuple[Slice, ...] = check_slices(
+            self.path, table, self.network_info, self.chip
+        )
+
+    def _read_tables(self) -> None:
+        root, path = self._root(), self.path
+        rows, actions = len(self.slices) + 1, strings(path, root, "counts/actions")
+        unknown = sorted(set(actions) - set(ACTIONS))
+        if unknown:
+            raise TraceVersionError(
+                f"{path}: counts the action {unknown[0]!r}, which this program does not know; "
+                "it was written by a newer one"
+            )
+        if len(set(actions)) != len(actions):
+            raise TraceError(f"{path}: /counts/actions names an action twice")
+        self._actions = actions
+        eight = np.dtype("<i8")
+        self._values = column(path, root, "counts/values", eight, (None, rows, len(actions)))
+        column(path, root, "counts/ticks", eight, (None,))
+        column(path, root, "counts/active_ticks", eight, (None,))
+        column(path, root, "counts/cores", eight, (rows,))
+        column(path, root, "counts/pairs", eight, (rows,))
+        if len(strings(path, root, "counts/layers")) != rows:
+            raise TraceError(f"{path}: /counts/layers does not name {rows} rows")
+        self._columns: dict[str, dict[str, h5py.Dataset]] = {
+            "samples": {
+                name: column(path, root, f"samples/{name}", dtype, (None,))
+                for name, dtype in (
+                    schema.SAMPLE_COLUMNS | (schema.TIME_COLUMNS if self.mode == "timed" else {})
+                ).items()
+            }
+        }
+        self._columns["samples"]["outputs"] = column(
+            path, root, "samples/outputs", np.dtype("<i4"), (None, self.network_info.classes)
+        )
+        for name, wanted in (("spikes", schema.SPIKE_COLUMNS), ("packets", schema.PACKET_COLUMNS)):
+            if name in schema.tables_of(self.detail):
+                self._columns[name] = {
+                    n: column(path, root, f"{name}/{n}", d, (None,)) for n, d in wanted.items()
+                }
+        self._read_lengths()
+
+    def _read_lengths(self) -> None:
+        """Rows of every table: those that ``flushed`` vouches for."""
+        samples = self._root()["samples"]
+        if "flushed" not in samples.attrs:
+            raise TraceError(f"{self.path}: attribute 'flushed' of /samples is missing")
+        entry = h5py.h5a.open(samples.id, b"flushed")
+        number = len(schema.TABLES)
+        if entry.shape != (number,) or entry.dtype != np.dtype("<i8"):
+            raise TraceError(f"{self.path}: attribute 'flushed' of /samples is not {number} int64")
+        flushed = [int(n) for n in samples.attrs["flushed"]]
+        self._rows = dict.fromkeys(schema.TABLES, 0)
+        for table, rows in zip(schema.TABLES, flushed):
+            columns = dict(self._columns.get(table, {}))
+            if table == "samples":
+                columns["../counts/values"] = self._values
+            for name, dataset in columns.items():
+                if len(dataset) < rows or rows < 0 or (self.complete and len(dataset) != rows):
+                    raise TraceError(
+                        f"{self.path}: /{table}/{name} has {len(dataset)} rows, 'flushed' says "
+                        f"{rows}"
+                    )
+            if columns:
+                self._rows[table] = rows
+
+    # --- what it is
+
+    @property
+    def samples(self) -> int:
+        """Number of recorded samples."""
+        return self._rows["samples"]
+
+    @property
+    def spike_count(self) -> int:
+        """Rows of the spike table."""
+        return self._rows["spikes"]
+
+    @property
+    def packet_count(self) -> int:
+        """Rows of the packet table, tokens included."""
+        return self._rows["packets"]
+
+    @property
+    def network_name(self) -> str:
+        """Name of the network that ran."""
+        return self.network_info.name
+
+    @property
+    def network_hash(self) -> str:
+        """SHA-256 of the network that ran, see ``Network.hash``."""
+        return self.network_info.hash
+
+    @property
+    def chip_name(self) -> str:
+        """Name of the chip it ran on."""
+        return self.chip.name
+
+    # --- samples
+
+    def _sample_column(self, name: str) -> NDArray[Any]:
+        self._root()
+        with reading(self.path, f"/samples/{name}"):
+            values: NDArray[Any] = self._columns["samples"][name][: self.samples]
+            return values
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels, int64 (samples,); −1 where not known."""
+        return self._sample_column("label")
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """Predicted classes, int64 (samples,)."""
+        return self._sample_column("prediction")
+
+    @property
+    def outputs(self) -> NDArray[np.int32]:
+        """Sums of the last layer, int32 (samples, classes)."""
+        return self._sample_column("outputs")
+
+    @property
+    def started_ticks(self) -> NDArray[np.int64] | None:
+        """First injection of each sample, int64 (samples,); timed mode only."""
+        return self._sample_column("start") if self.mode == "timed" else None
+
+    @property
+    def finished_ticks(self) -> NDArray[np.int64] | None:
+        """Read-out of each sample, int64 (samples,); timed mode only."""
+        return self._sample_column("finish") if self.mode == "timed" else None
+
+    @property
+    def latency_s(self) -> float | None:
+        """Mean seconds from first injection to read-out; timed mode only."""
+        start, finish = self.started_ticks, self.finished_ticks
+        if start is None or finish is None or not len(start):
+            return None
+        # the same order of operations as Run.latency_s, so the same float
+        return float(((finish - start) * self.tick_s).mean())
+
+    @property
+    def interval_s(self) -> float | None:
+        """Mean seconds between read-outs; timed mode, two samples or more."""
+        finish = self.finished_ticks
+        if finish is None or len(finish) < 2:
+            return None
+        return int(finish[-1] - finish[0]) * self.tick_s / (len(finish) - 1)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of labelled samples predicted as labelled; None without labels."""
+        labels, predictions = self.labels, self.predictions
+        known = labels >= 0
+        return float((labels == predictions)[known].mean()) if known.any() else None
+
+    # --- counts
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The counts of the run, equal to ``Run.counts``; ready to be priced."""
+        root, path = self._root(), self.path
+        with reading(path, "/counts"):
+            group = root["counts"]
+            stored = self._values[: self.samples]
+            # by name: an action that the writer did not know never happened
+            values = np.zeros((*stored.shape[:2], len(ACTIONS)), np.int64)
+            values[:, :, [list(ACTIONS).index(a) for a in self._actions]] = stored
+            ticks, active = group["ticks"][:], group["active_ticks"][:]
+            hardware, layers, cores = self.count_labels()
+            try:
+                return Counts(
+                    values=values,
+                    layers=layers,
+                    cores=cores,
+                    pairs=group["pairs"][:],
+                    hardware=hardware,
+                    ticks=int(ticks[0]) if len(ticks) else None,
+                    active_ticks=active if len(active) else None,
+                )
+            except SimulationError as error:
+                raise TraceError(f"{path}: {error}") from None
+
+    def count_labels(self) -> tuple[Hardware, tuple[str, ...], NDArray[np.int64]]:
+        """Hardware, layers and cores of the rows, as ``/counts`` has them."""
+        root, path = self._root(), self.path
+        with reading(path, "/counts"):
+            group = root["counts"]
+            fields = {n: attribute(path, group, n, k) for n, k in schema.HARDWARE.items()}
+            return Hardware(**fields), strings(path, root, "counts/layers"), group["cores"][:]
+
+    # --- spikes and packets
+
+    def _need(self, table: str) -> dict[str, h5py.Dataset]:
+        self._root()
+        if table not in self._columns:
+            raise TraceError(
+                f"{self.path} was recorded with detail {self.detail!r} and has no {table}; "
+                f"record with detail {table!r}"
+            )
+        return self._columns[table]
+
+    def rows(self, table: str, start: int, stop: int) -> Columns:
+        """Rows of ``"spikes"`` or ``"packets"``: name → array, shape (stop − start,)."""
+        columns = self._need(table)
+        stop = min(stop, self._rows[table])
+        with reading(self.path, f"/{table}"):
+            return {name: dataset[start:stop] for name, dataset in columns.items()}
+
+    def blocks(self, table: str, *, rows: int = BLOCK_ROWS) -> Iterator[Columns]:
+        """The rows of a table in order, a bounded number at a time."""
+        self._need(table)
+        for start in range(0, self._rows[table], rows):
+            yield self.rows(table, start, start + rows)
+
+    def spikes(self, sample: int | slice | None = None) -> Columns:
+        """Spikes, sorted by sample, layer and neuron.
+
+        Parameters
+        ----------
+        sample : int or slice, optional
+            Only these samples.
+
+        Returns
+        -------
+        dict of arrays, shape (spikes,)
+            ``sample`` uint32; ``layer`` uint16, 0 is the input; ``neuron``
+            uint32, flat in the output of the layer; ``level`` int16.
+        """
+        columns, rows = self._need("spikes"), self.spike_count
+        first, last = self._sample_range(sample)
+        with reading(self.path, "/spikes"):
+            start = bisect.bisect_left(columns["sample"], first, 0, rows)
+            stop = bisect.bisect_left(columns["sample"], last, start, rows)
+        return self.rows("spikes", start, stop)
+
+    def packets(self, sample: int | slice | None = None) -> Columns:
+        """Packets in order of delivery.
+
+        Parameters
+        ----------
+        sample : int or slice, optional
+            Only these samples.  Samples overlap in time, so the whole table is
+            looked through, a block at a time.
+
+        Returns
+        -------
+        dict of arrays, shape (packets,)
+            The fields of ``PACKET_DTYPE``; ``sent`` and ``delivered`` in ticks.
+        """
+        columns = self._need("packets")
+        if sample is None:
+            return self.rows("packets", 0, self.packet_count)
+        first, last = self._sample_range(sample)
+        found: list[Columns] = [{n: np.zeros(0, d) for n, d in schema.PACKET_COLUMNS.items()}]
+        for start in range(0, self.packet_count, BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, self.packet_count)
+            with reading(self.path, "/packets"):
+                owner = columns["sample"][start:stop]
+            chosen = (owner >= first) & (owner < last)
+            if chosen.any():
+                block = self.rows("packets", start, stop)
+                found.append({n: values[chosen] for n, values in block.items()})
+        return {n: np.concatenate([f[n] for f in found]) for n in columns}
+
+    def _sample_range(self, sample: int | slice | None) -> tuple[int, int]:
+        """First sample and the one after the last."""
+        if sample is None:
+            return 0, 1 << 32
+        if isinstance(sample, slice):
+            first, last, step = sample.indices(self.samples if self.complete else 1 << 32)
+            if step != 1:
+                raise TraceError(f"samples {sample} have a step; take neighbouring samples")
+            return first, last
+        # an unfinished timed run has packets of samples that are not in yet
+        if sample < 0 or (self.complete and sample >= self.samples):
+            raise TraceError(
+                f"{self.path} has no sample {sample}; it holds samples 0 to {self.samples - 1}"
+            )
+        return int(sample), int(sample) + 1
+
+    # --- with the network
+
+    def mapping(self, network: Network) -> Mapping:
+        """The mapping that ran, made again from the file and its network.
+
+        Raises
+        ------
+        TraceError
+            Another network than the one that ran, or slices that do not fit it.
+        """
+        if network.hash != self.network_hash:
+            raise TraceError(
+                f"{self.path} was recorded from network {self.network_name!r} "
+                f"({self.network_hash[:12]}), not from {network.name!r} ({network.hash[:12]}); "
+                f"load the network file it was made from"
+            )
+        slices = slices_for(self.path, self.slices, network)
+        try:
+            return Mapping(network=network, chip=self.chip, slices=slices)
+        except (MappingError, NetworkError, ChipError) as error:
+            raise TraceError(f"{self.path}: {error}") from None
+
+    def synaptic_events(self, network: Network, *, batch: int = 1 << 18) -> Iterator[Columns]:
+        """Every single synaptic event of a packet trace.
+
+        Parameters
+        ----------
+        network : Network
+            The network that ran; a trace holds no weights.
+        batch : int
+            About how many events to make at a time; bounds the memory.
+
+        Yields
+        ------
+        dict of int64 arrays, shape (events,)
+            ``sample``; ``tick`` at which the packet reached the core; ``core``;
+            ``layer`` of the target, 1 is the first after the input; ``source``,
+            flat in the output of the layer before; ``target``, flat in the
+            layer before its pool; ``level`` (the payload); ``weight``.
+            In order of delivery, then ascending target.
+
+        Raises
+        ------
+        TraceError
+            No packets were recorded, or another network.
+        """
+        self._need("packets")
+        if batch < 1:
+            raise TraceError(f"batch is {batch}; it must be at least 1")
+        expansion = Expansion(self.mapping(network))
+        sizes = np.array([0, *(network.stages[s.stage].inputs for s in self.slices)])
+        for packets in self.blocks("packets"):
+            spikes = packets["payload"] != 0
+            chosen = {name: values[spikes] for name, values in packets.items()}
+            target = chosen["target"].astype(np.int64)
+            if (target >= len(sizes)).any() or (chosen["neuron"] >= sizes[target]).any():
+                raise TraceError(f"{self.path}: /packets names a core or neuron that is not there")
+            yield from expansion.expand(chosen, batch)
+
+    # --- for people and programs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the rows, for JSON; SI units."""
+        counts, n = self.counts, max(self.samples, 1)
+        size = self.path.stat().st_size
+        return {
+            "trace": str(self.path),
+            "version": self.version,
+            "complete": self.complete,
+            "created": self.created,
+            "generator": self.generator,
+            "network": self.network_name,
+            "network_hash": self.network_hash,
+            "chip": self.chip_name,
+            "mode": self.mode,
+            "detail": self.detail,
+            "samples": self.samples,
+            "spikes": self.spike_count,
+            "packets": self.packet_count,
+            "cores_used": len(self.slices),
+            "layers": [layer.name for layer in self.network_info.layers],
+            "tick_s": self.tick_s,
+            "latency_s": self.latency_s,
+            "interval_s": self.interval_s,
+            "accuracy": self.accuracy,
+            "events_per_inference": counts.events / n,
+            "xnor_events_per_inference": counts.per_inference("xnor_event"),
+            "resting_fraction": counts.resting_fraction,
+            "file_bytes": size,
+            "options": self.options,
+            "environment": self.environment,
+            "provenance": self.provenance,
+        }
+
+    def info(self) -> str:
+        """Table of what the trace holds, for people."""
+        facts = self.to_dict()
+        shown = [
+            ("file", f"{self.path} ({facts['file_bytes']:,} bytes)"),
+            ("state", "complete" if self.complete else "INCOMPLETE: the run did not finish"),
+            ("written", f"{self.created} by {self.generator}"),
+            ("network", f"{self.network_name} ({self.network_hash[:12]})"),
+            ("chip", f"{self.chip_name}, {len(self.slices)} cores used"),
+            ("mode", f"{self.mode}, detail {self.detail}"),
+            ("samples", f"{self.samples:,}"),
+        ]
+        if self.detail != "counts":
+            shown.append(("spikes", f"{self.spike_count:,}"))
+        if self.detail == "packets":
+            shown.append(("packets", f"{self.packet_count:,}"))
+        if facts["latency_s"] is not None:
+            shown.append(("latency", f"{facts['latency_s'] * 1e6:.4g} µs"))
+        if facts["interval_s"] is not None:
+            shown.append(("interval", f"{facts['interval_s'] * 1e6:.4g} µs"))
+        if facts["accuracy"] is not None:
+            shown.append(("accuracy", f"{facts['accuracy']:.2%}"))
+        width = max(len(name) for name, _ in shown)
+        lines = [f"{name.ljust(width)}  {value}" for name, value in shown]
+        return "\n".join([*lines, "", str(self.counts)])
+
+    __str__ = info
