@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -159,9 +159,14 @@ class Recipe(_Part, frozen=True):
 
     @property
     def sha256(self) -> str:
-        """Hash of all that decides the outcome: not name, description and number of seeds."""
-        plain = msgspec.to_builtins(self)
-        del plain["name"], plain["description"], plain["training"]["seeds"]
+        """Hash of all that decides the outcome: not name, description and number of seeds.
+
+        Keys at their default are left out, so that a new key does not change old hashes.
+        """
+        plain = _chosen(self)
+        plain.pop("description", None)
+        plain["training"].pop("seeds", None)
+        del plain["name"]
         return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
     def with_epochs(self, epochs: int | None) -> Recipe:
@@ -178,6 +183,26 @@ class Recipe(_Part, frozen=True):
             raise RecipeError(f"epochs is {epochs}; it must be at least 1")
         training = msgspec.structs.replace(self.training, epochs=epochs)
         return msgspec.structs.replace(self, training=training)
+
+
+def _chosen(part: msgspec.Struct) -> dict[str, Any]:
+    """The keys of a part that are not at their default, parts inside likewise."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if value == field.default:
+            continue
+        if isinstance(value, msgspec.Struct):
+            value = _chosen(value)
+        elif isinstance(value, list):
+            value = [
+                {"kind": item.__struct_config__.tag, **_chosen(item)}
+                if isinstance(item, msgspec.Struct)
+                else item
+                for item in value
+            ]
+        found[field.name] = value
+    return found
 
 
 def load_recipe(name: str | os.PathLike[str]) -> Recipe:
