@@ -118,10 +118,13 @@ class Levels:
         Raises
         ------
         LevelError
-            Not integers, or a value outside the space; names ``what`` and the
-            first offender.
+            Not an array of integers, or a value outside the space; names
+            ``what`` and the first offender.
         """
-        array = np.asarray(levels)
+        try:
+            array = np.asarray(levels)
+        except ValueError:
+            raise LevelError(f"{what} has rows of different lengths; levels are an array") from None
         if array.dtype.kind not in "iu":
             raise LevelError(f"{what} has dtype {array.dtype}; levels of Z_{self.n} are integers")
         bad = (array < -self.maximum) | (array > self.maximum)
@@ -141,12 +144,19 @@ def thresholds(n: int, r: float, h: float = 1.0) -> NDArray[np.float64]:
     """Positive thresholds r_ω = r + (ω−1)(H−r)/K of φ_r, ω = 1 … K (§2.2).
 
     For N = 0 the single threshold is 0 (sign function, sign(0) = +1).
+
+    Raises
+    ------
+    LevelError
+        r outside [0, H); with one threshold, where H plays no part, r below 0.
     """
     if n == 0:
         return np.zeros(1)
-    if not 0 <= r < h:
-        raise LevelError(f"window r = {r} with H = {h}; need 0 <= r < H")
     k = Levels(n).maximum
+    if not 0 <= r < np.inf or (k > 1 and not r < h < np.inf):
+        raise LevelError(f"window r = {r} with H = {h}; need 0 <= r < H")
+    if k == 1:  # with one threshold H plays no part
+        return np.array([r], dtype=np.float64)
     return r + np.arange(k) * (h - r) / k
 
 
@@ -156,13 +166,20 @@ def phi(x: ArrayLike, n: int, r: float = 0.5, h: float = 1.0) -> NDArray[Any]:
     Strict inequalities: |x| = r gives 0.  Above H the neuron saturates at ±K
     (our reading; the paper leaves x > H open).
 
+    Raises
+    ------
+    LevelError
+        A pre-activation that is not a number; an impossible n, r or h.
+
     Examples
     --------
     >>> phi([-0.6, -0.5, 0.2, 0.7], n=1, r=0.5).tolist()
     [-1, 0, 0, 1]
     """
-    x = np.asarray(x)
+    x = np.asarray(x, dtype=np.float64)
     space = Levels(n)
+    if np.isnan(x).any():
+        raise LevelError("a pre-activation is not a number, so no level stands for it")
     if n == 0:
         return np.where(x >= 0, 1, -1).astype(space.dtype)
     edges = thresholds(n, r, h)
@@ -184,13 +201,20 @@ def window(
 
     The pulse has half-width ``a`` and the area of the jump it stands for
     (``normalize="jump"``: 1/K, or 2 for N = 0) or area one (``"unit"``).
-    Pulses that overlap add.
+    Pulses that overlap add.  A pulse wider than r is cut at zero.
+
+    Raises
+    ------
+    LevelError
+        a not above 0; an unknown pulse or normalization; an impossible n, r or h.
     """
     if not a > 0:
         raise LevelError(f"pulse half-width a = {a}; need a > 0")
     magnitude = np.abs(np.asarray(x, dtype=np.float64))
     k = Levels(n).maximum
     jump = 2.0 if n == 0 else 1.0 / k
+    if normalize not in ("jump", "unit"):
+        raise LevelError(f"normalize {normalize!r}; choose 'jump' or 'unit'")
     area = jump if normalize == "jump" else 1.0
     total = np.zeros_like(magnitude)
     for edge in thresholds(n, r, h):
@@ -223,9 +247,17 @@ def split(rho: ArrayLike, step: float) -> tuple[NDArray[np.int64], NDArray[np.fl
 def transition_probability(
     nu: ArrayLike, step: float, m: float = 3.0, transition: Transition = "tanh"
 ) -> NDArray[np.float64]:
-    """τ(ν) = tanh(m·|ν|/Δz), or |ν|/Δz for ``"unbiased"`` (§4, step 3)."""
+    """τ(ν) = tanh(m·|ν|/Δz), or |ν|/Δz for ``"unbiased"`` (§4, step 3).
+
+    Raises
+    ------
+    LevelError
+        m not above 0, or an unknown transition.
+    """
     fraction = np.abs(np.asarray(nu, dtype=np.float64)) / step
     if transition == "tanh":
+        if not m > 0:
+            raise LevelError(f"steepness m = {m}; need m > 0")
         return np.tanh(m * fraction)
     if transition == "unbiased":
         return fraction
@@ -264,7 +296,8 @@ def dst(
     levels : integer array
         Present levels.
     increments : float array of the same shape
-        ΔW in real units, as any optimizer proposes.
+        ΔW in real units, as any optimizer proposes; one that is not a number
+        moves nothing.
     uniform : float array of the same shape
         Draws from [0, 1); see :mod:`neuromorph.draws`.
 
@@ -273,13 +306,20 @@ def dst(
     array of ``Levels(n).dtype``
         New levels, inside Z_N.
 
+    Raises
+    ------
+    LevelError
+        ``levels`` are not in Z_N; an impossible m or transition.
+
     Examples
     --------
     >>> dst([0, 1, -1], [0.2, 0.9, 0.0], [0.1, 0.1, 0.1], n=1).tolist()
     [1, 1, -1]
     """
     space = Levels(n)
-    levels = np.asarray(levels)
+    levels = space.check(levels, "weight")
+    increments = np.asarray(increments, dtype=np.float64)
+    increments = np.where(np.isnan(increments), 0.0, increments)
     rho = boundary(levels / space.maximum, increments)
     moved = levels + space.stride * project(rho, uniform, space.step, m, transition)
     return moved.astype(space.dtype)

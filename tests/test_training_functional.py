@@ -64,7 +64,7 @@ def test_gradient_is_scaled_by_what_arrives():
 
 
 @pytest.mark.parametrize(
-    ("n", "r", "a"), [(1, 1.0, 0.5), (1, -0.1, 0.5), (2, 0.5, 0.0), (9, 0.5, 0.5)]
+    ("n", "r", "a"), [(2, 1.0, 0.5), (1, -0.1, 0.5), (2, 0.5, 0.0), (9, 0.5, 0.5)]
 )
 def test_impossible_settings_are_refused(n, r, a):
     leaf = torch.zeros(1, requires_grad=True)

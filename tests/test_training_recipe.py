@@ -87,8 +87,8 @@ def test_hash_covers_what_decides_the_outcome():
         ),
         (
             "[optimizer]",
-            "[activation]\nr = 1.0\n[optimizer]",
-            "key 'activation.r': expected `float`",
+            "[levels]\nactivations = 2\n[activation]\nr = 1.0\n[optimizer]",
+            "activation.r is 1.0 and activation.h is 1.0; need r < h",
         ),
         (
             "[optimizer]",

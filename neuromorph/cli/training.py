@@ -30,6 +30,13 @@ __all__ = ["train"]
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for network, card, results and checkpoints; default: trained/NAME.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Seeds trained side by side, a process each.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @as_json
 def train(
@@ -38,6 +45,7 @@ def train(
     epochs: int | None,
     data: Path | None,
     out: Path | None,
+    jobs: int,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -50,7 +58,7 @@ def train(
     loaded = load_recipe(recipe)
     folder = out or Path("trained") / loaded.name
     result = train_seeds(
-        loaded, seeds, folder=data, out=folder, epochs=epochs, progress=not quiet
+        loaded, seeds, folder=data, out=folder, epochs=epochs, jobs=jobs, progress=not quiet
     )
     test = result["test_accuracy"]
     spread = "" if test["sd"] is None else f" ± {test['sd']:.2%}"

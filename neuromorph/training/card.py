@@ -21,6 +21,7 @@ _CREDIT = {
 }
 _STATE = {
     0: "none (plain SGD)",
+    16: "16 bits (Adam's two moments in 8 bits each)",
     32: "32 bits (one float32 moment)",
     64: "64 bits (Adam's two float32 moments)",
 }
@@ -41,12 +42,13 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         As :func:`neuromorph.training.train_seeds` returns it.
     """
     seeds = result["seeds"]
-    n1, n2 = Levels(recipe.levels.weights), Levels(recipe.levels.activations)
-    uniform = 1 - _awake(n1) * _awake(n2)
+    levels = recipe.levels
+    n1, n2 = (None if n is None else Levels(n) for n in (levels.n1, levels.n2))
     ours = next(seed for seed in seeds if seed["seed"] == result["network"]["seed"])
     rows = [
         f"| {seed['seed']} | {seed['validation_accuracy']:.2%} | {seed['test_accuracy']:.2%} "
-        f"| {seed['resting_fraction']:.1%} |"
+        f"| {seed['best_validation']['test_accuracy']:.2%} (epoch "
+        f"{seed['best_validation']['epoch']}) | {seed['resting_fraction']:.1%} |"
         for seed in seeds
     ]
     layers = [
@@ -56,7 +58,7 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         for i, layer in enumerate(ours["layers"])
     ]
     bits = result["optimizer_bits_per_weight"]
-    shift = f"each shifted by its own draw of up to ±{recipe.data.shift} pixels a side"
+    hidden = result["hidden_bits_per_weight"]
     rules, training = recipe.optimizer, recipe.training
     lines = [
         f"# {recipe.name}",
@@ -70,46 +72,48 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
             else f"(mean ± sd, {len(seeds)} seeds, last epoch)."
         ),
         f"The network in this folder is seed {ours['seed']}, the best on validation "
-        f"(the lowest seed among equals): {ours['test_accuracy']:.2%} test.",
+        f"(the lowest seed among equals): {result['network']['test_accuracy']:.2%} test.",
+        *_deployment(recipe, result),
         "",
         "    neuromorph train " + f"networks/{recipe.name}/recipe.toml --seeds {len(seeds)}",
         "",
         "## What it is",
         "",
-        f"* {' – '.join(_layers(recipe))}; weights in Z_{n1.n}, activations in Z_{n2.n}; "
-        f"{result['network']['weights']:,} weights, {n1.bits} bits each when packed.",
+        f"* {' – '.join(_layers(recipe))}; weights {_space(n1)}, activations {_space(n2)}; "
+        f"{result['network']['weights']:,} weights, {_bits(n1)} bits each"
+        f"{' when packed' if n1 else ''}.",
         f"* Input: {_input(recipe)}.",
-        f"* φ_r: r = {recipe.activation.r}, a = {recipe.activation.a}, "
-        f"{recipe.activation.pulse} window. Order: synapses, max-pool, batch norm, φ_r.",
+        f"* {_activation(recipe)} Order: synapses, max-pool, batch norm, activation.",
         "",
         "## Protocol",
         "",
         f"* Data: {_CREDIT[recipe.data.name]}.",
-        f"* Training images: {shift if recipe.data.shift else 'as they are'}.",
+        f"* Training images: {_variation(recipe)}.",
         f"* {training.epochs} epochs, batch {training.batch}, squared hinge loss. Settings were "
         "chosen on validation images; the last epoch of the fixed schedule is the result; test "
         "images were read once a seed, at its end.",
-        f"* DST (m = {rules.m}, τ = {rules.transition}) on {rules.increments} increments, betas "
+        f"* {_method(recipe)} on {rules.increments} increments, betas "
         f"{rules.betas[0]} and {rules.betas[1]}, rate {rules.rate} ({rules.float_rate} for batch "
         f"norm), {rules.schedule} schedule.",
-        f"* No hidden weights. Optimizer state kept during training: {_STATE[bits]} a weight, "
-        f"beside the {n1.bits} bits of the weight itself; batch norm is float32.",
+        f"* Kept for each weight during training: {_kept(n1, hidden)}, and optimizer state of "
+        f"{_STATE[bits]}; batch norm is float32.",
         "* The integer network equals torch's float32 on every level of every layer of all test "
         "images (checked at export).",
         "",
         "## Seeds",
         "",
-        "| seed | validation | test | resting |",
-        "| --- | --- | --- | --- |",
+        "| seed | validation | **test** | test at best validation | resting |",
+        "| --- | --- | --- | --- | --- |",
         *rows,
         f"| mean ± sd | {_percent(result['validation_accuracy'])} "
-        f"| {_percent(result['test_accuracy'])} | {result['resting_fraction']:.1%} |",
+        f"| {_percent(result['test_accuracy'])} "
+        f"| {_percent(result['best_validation_test_accuracy'])} "
+        f"| {result['resting_fraction']:.1%} |",
         "",
         "## Density and rest, test images, mean over seeds",
         "",
         "Density is the fraction that is not zero; a (level, weight) pair rests where either is "
-        f"zero. Uniform, independent states would rest in {uniform:.1%} of pairs; measured over "
-        f"all layers: **{result['resting_fraction']:.1%}**.",
+        f"zero. {_uniform(n1, n2)}Measured over all layers: **{result['resting_fraction']:.1%}**.",
         "",
         "| layer | weights | pairs an image | weight density | input density | resting |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -123,9 +127,70 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _awake(space: Levels) -> float:
-    """Fraction of states that are not zero."""
-    return 1 - 1 / space.size if space.has_zero else 1.0
+def _space(space: Levels | None) -> str:
+    return "float" if space is None else f"in Z_{space.n}"
+
+
+def _bits(space: Levels | None) -> int:
+    return 32 if space is None else space.bits
+
+
+def _activation(recipe: Recipe) -> str:
+    phi, n2 = recipe.activation, recipe.levels.n2
+    if n2 is None:
+        return "ReLU."
+    window = f"a = {phi.a}, {phi.pulse} window."
+    if n2 == 0:
+        return f"sign, {window}"
+    high = f"H = {phi.h}, " if n2 > 1 else ""
+    return f"φ_r: r = {phi.r}, {high}{window}"
+
+
+def _variation(recipe: Recipe) -> str:
+    data, parts = recipe.data, []
+    if data.shift:
+        parts.append(f"each shifted by its own draw of up to ±{data.shift} pixels a side")
+    if data.flip:
+        parts.append("mirrored left and right by its own draw")
+    return ", ".join(parts) or "as they are"
+
+
+def _method(recipe: Recipe) -> str:
+    rules = recipe.optimizer
+    if recipe.levels.n1 is None:
+        return "Float weights,"
+    if recipe.levels.method == "dst":
+        return f"DST (m = {rules.m}, τ = {rules.transition})"
+    return f"Hidden weights, quantised by {recipe.levels.method},"
+
+
+def _kept(space: Levels | None, hidden: int) -> str:
+    if space is None:
+        return f"the float weight, {hidden} bits"
+    if hidden:
+        return f"a hidden weight of {hidden} bits"
+    return f"the {space.bits} bits of the weight itself (no hidden weight)"
+
+
+def _uniform(n1: Levels | None, n2: Levels | None) -> str:
+    """The theoretical figure beside the measured one, where there is one."""
+    if n1 is None or n2 is None:
+        return ""
+    awake = [1 - 1 / s.size if s.has_zero else 1.0 for s in (n1, n2)]
+    return f"Uniform, independent states would rest in {1 - awake[0] * awake[1]:.1%} of pairs. "
+
+
+def _deployment(recipe: Recipe, result: dict[str, Any]) -> list[str]:
+    """What became of float parts in the integer network."""
+    if recipe.levels.is_integer:
+        return []
+    return [
+        "",
+        "It is an integer network by post-training quantisation: float weights to 8 bits with a "
+        "scale for each output, float activations to 7 bits and a zero with a scale for each "
+        f"layer. Test accuracy so: {_percent(result['deployed_test_accuracy'])}; density and "
+        "rest below are those before quantisation.",
+    ]
 
 
 def _mean(seeds: list[dict[str, Any]], layer: int, key: str) -> float:

@@ -1,7 +1,8 @@
 """Checkpoints: safetensors with JSON metadata, so that reading one executes nothing.
 
-Tensors ``model.<name>`` and ``optimizer.<parameter>.<name>``; the metadata say
-of which recipe, seed and epoch they are.
+Tensors ``model.<name>``, ``best.<name>`` (the model at the epoch best on
+validation) and ``optimizer.<parameter>.<name>``; the metadata say of which
+recipe, seed and epoch they are.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from neuromorph.training.recipe import Recipe
 
 __all__ = ["load_checkpoint", "save_checkpoint", "write_file"]
 
-FORMAT = "neuromorph-checkpoint 1"
+FORMAT = "neuromorph-checkpoint 2"
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -51,6 +52,7 @@ def save_checkpoint(
     recipe: Recipe,
     seed: int,
     history: list[dict[str, float]],
+    best: dict[str, Tensor],
 ) -> None:
     """Write the state after ``len(history)`` epochs.
 
@@ -59,7 +61,8 @@ def save_checkpoint(
     RecipeError
         The place cannot be written.
     """
-    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    parts = {"model": model.state_dict(), "best": best}
+    tensors = {f"{p}.{key}": v.contiguous() for p, part in parts.items() for key, v in part.items()}
     state = optimizer.state_dict()
     numbers: dict[str, dict[str, int]] = {}
     for index, entries in state["state"].items():
@@ -80,8 +83,14 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path, model: torch.nn.Module, optimizer: DST, *, recipe: Recipe, seed: int
-) -> list[dict[str, float]]:
-    """Restore model and optimizer; returns the history, one entry an epoch done.
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """Restore model and optimizer.
+
+    Returns
+    -------
+    (list, dict)
+        The history, one entry an epoch done; the state of the model at the
+        epoch best on validation.
 
     Raises
     ------
@@ -104,6 +113,8 @@ def load_checkpoint(
     try:
         history: list[dict[str, float]] = json.loads(metadata["history"])
         saved = json.loads(metadata["optimizer"])
+        best = _with_prefix(tensors, "best.")
+        model.load_state_dict(best)  # refuses what does not fit
         model.load_state_dict(_with_prefix(tensors, "model."))
         state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in saved["numbers"].items()}
         for key, value in _with_prefix(tensors, "optimizer.").items():
@@ -114,7 +125,7 @@ def load_checkpoint(
         optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         raise RecipeError(f"checkpoint {path} is damaged; delete it") from None
-    return history
+    return history, best
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The DST optimizer: increments from SGD, momentum or Adam, weights that only ever hop.
 
 No hidden weight is kept.  What an increment rule keeps is its own state, and
-``DST.state_bits`` says how much that is: 0, 32 or 64 bits a weight.
+``DST.state_bits`` says how much that is: from 0 to 64 bits a weight.
 """
 
 from __future__ import annotations
@@ -14,42 +14,63 @@ from torch import Tensor, nn
 
 from neuromorph.errors import RecipeError
 from neuromorph.levels import Transition
+from neuromorph.training import moments
 from neuromorph.training.functional import transition, uniform, weight_keys
 
 __all__ = ["DST", "Increments", "parameter_groups"]
 
-Increments = Literal["sgd", "momentum", "adam"]
+Increments = Literal["sgd", "momentum", "adam", "adam8"]
 _STATE: dict[Increments, tuple[str, ...]] = {
     "sgd": (),
     "momentum": ("first",),
     "adam": ("first", "second"),
+    "adam8": ("first", "second"),
 }
+_BITS: dict[Increments, int] = {
+    "sgd": 0,
+    "momentum": 32,
+    "adam": 64,
+    "adam8": 2 * moments.BITS,
+}
+# Draws that round quantised moments are numbered apart from those of the transitions.
+_ROUNDING_DRAWS = 0x20000
 
 
 def parameter_groups(model: nn.Module, *, float_rate: float | None = None) -> list[dict[str, Any]]:
-    """Parameter groups for :class:`DST`: one for each discrete weight, one for the rest.
+    """Parameter groups for :class:`DST`: one for each layer of synapses, one for the rest.
 
-    A discrete group carries ``n`` (of Z_n) and ``layer`` (position among the
-    weighted layers, part of the key of its draws).
+    The group of a layer carries ``layer`` (its position, part of the key of
+    its draws); ``n`` of Z_n where the weight itself is discrete and hops, None
+    where it is real; and ``limit``: 1 for hidden weights, which stay inside
+    [−1, 1], None for float weights.
 
     Parameters
     ----------
     model : Module
-        Layers with a discrete weight have an attribute ``n`` beside ``weight``.
+        Layers of synapses have ``n`` and ``method`` beside ``weight``.
     float_rate : float, optional
-        Learning rate of float parameters, if not that of the weights.
+        Learning rate of the rest (batch norm), if not that of the weights.
     """
     groups: list[dict[str, Any]] = []
-    discrete: set[int] = set()
+    synapses: set[int] = set()
     for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, nn.Parameter) and isinstance(getattr(module, "n", None), int):
-            groups.append({"params": [weight], "n": module.n, "layer": len(groups)})
-            discrete.add(id(weight))
-    rest = [p for p in model.parameters() if id(p) not in discrete]
+        weight, method = getattr(module, "weight", None), getattr(module, "method", None)
+        if not isinstance(weight, nn.Parameter) or method is None:
+            continue
+        hops = method == "dst" and module.n is not None
+        groups.append(
+            {
+                "params": [weight],
+                "n": module.n if hops else None,
+                "layer": len(groups),
+                "limit": None if hops or module.n is None else 1.0,
+            }
+        )
+        synapses.add(id(weight))
+    rest = [p for p in model.parameters() if id(p) not in synapses]
     if rest:
         rate = {} if float_rate is None else {"lr": float_rate}
-        groups.append({"params": rest, "n": None, "layer": None, **rate})
+        groups.append({"params": rest, "n": None, "layer": None, "limit": None, **rate})
     return groups
 
 
@@ -59,7 +80,9 @@ class DST(torch.optim.Optimizer):
     A group with an integer ``n`` moves inside Z_n by probabilistic hops whose
     draws are keyed by (seed, layer, flat weight index, step): they depend on
     nothing else, on no device and no order.  Steps count from 1; step 0 is
-    the initial state.  Groups with ``n`` None (batch norm) move by plain Adam.
+    the initial state.  Groups with ``n`` None are real and take the increment as
+    it is: hidden weights (cut at ``limit``) and float weights by the rule of
+    ``increments``, batch norm by Adam.
 
     Parameters
     ----------
@@ -67,9 +90,10 @@ class DST(torch.optim.Optimizer):
         From :func:`parameter_groups`.
     lr : float
         Learning rate: the size of increments, hence the temperature of hops.
-    increments : {"adam", "momentum", "sgd"}
+    increments : {"adam", "adam8", "momentum", "sgd"}
         How a gradient becomes ΔW.  ``momentum`` averages: first moment
-        β1·v + (1 − β1)·g without bias correction.
+        β1·v + (1 − β1)·g without bias correction.  ``adam8`` is Adam with
+        both moments kept in 8 bits (:mod:`neuromorph.training.moments`).
     betas : (float, float)
         Averaging of the first (``momentum`` and ``adam``) and second moment.
     m : float
@@ -108,7 +132,7 @@ class DST(torch.optim.Optimizer):
             raise RecipeError(f"transition is {kind!r}; use one of {get_args(Transition)}")
         settings = {"betas": tuple(betas), "eps": eps, "m": m, "kind": kind}
         super().__init__(groups, {"lr": lr, "increments": increments, "seed": seed, **settings})
-        self._keys: dict[Tensor, Tensor] = {}
+        self._keys: dict[tuple[Tensor, int], Tensor] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a state (``load_state_dict`` comes here too); keys follow its seed."""
@@ -117,9 +141,9 @@ class DST(torch.optim.Optimizer):
 
     @property
     def state_bits(self) -> int:
-        """Optimizer state kept for each discrete weight, in bits (float32 moments)."""
+        """Optimizer state kept for each weight, in bits (block scales not counted)."""
         return max(
-            (32 * len(_STATE[g["increments"]]) for g in self.param_groups if g["n"] is not None),
+            (_BITS[g["increments"]] for g in self.param_groups if g["layer"] is not None),
             default=0,
         )
 
@@ -139,35 +163,57 @@ class DST(torch.optim.Optimizer):
     def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         state["step"] = state.get("step", 0) + 1
-        if group["n"] is None:
-            parameter += _increment(parameter.grad, state, "adam", group)
+        if group["layer"] is None:
+            parameter += _increment(parameter.grad, state, "adam", group, None)
             return
-        increment = _increment(parameter.grad, state, group["increments"], group)
-        seed, layer = group["seed"], group["layer"]
-        keys = self._keys.get(parameter)
+        rule: Increments = group["increments"]
+        rounding = self._draw(parameter, group, _ROUNDING_DRAWS) if rule == "adam8" else None
+        increment = _increment(parameter.grad, state, rule, group, rounding)
+        if group["n"] is None:
+            parameter += increment
+            if group["limit"] is not None:
+                parameter.clamp_(-group["limit"], group["limit"])
+            return
+        draw = self._draw(parameter, group, 0)
+        transition(parameter, increment, draw, group["n"], m=group["m"], kind=group["kind"])
+
+    def _draw(self, parameter: Tensor, group: dict[str, Any], apart: int) -> Tensor:
+        """Draws of this step; ``apart`` numbers those of another purpose."""
+        seed, layer, step = group["seed"], group["layer"] + apart, self.state[parameter]["step"]
+        keys = self._keys.get((parameter, apart))
         if keys is None:
             keys = weight_keys(seed, layer, parameter.numel(), parameter.device)
-            self._keys[parameter] = keys
-        draw = uniform(keys, seed, layer, state["step"])
-        transition(parameter, increment, draw, group["n"], m=group["m"], kind=group["kind"])
+            self._keys[parameter, apart] = keys
+        return uniform(keys, seed, layer, step)
 
 
 def _increment(
-    gradient: Tensor | None, state: dict[str, Any], rule: Increments, group: dict[str, Any]
+    gradient: Tensor | None,
+    state: dict[str, Any],
+    rule: Increments,
+    group: dict[str, Any],
+    rounding: Tensor | None,
 ) -> Tensor:
     """ΔW that the rule proposes; moves the rule's state on."""
     assert gradient is not None
     beta1, beta2 = group["betas"]
-    for key in _STATE[rule]:
-        if key not in state:
-            state[key] = torch.zeros_like(gradient)
     if rule == "sgd":
         return gradient * -float(group["lr"])
-    first: Tensor = state["first"].lerp_(gradient, 1 - beta1)
+    if rule == "adam8":
+        first, second = moments.load(state, gradient)
+    else:
+        for key in _STATE[rule]:
+            if key not in state:
+                state[key] = torch.zeros_like(gradient)
+        first, second = state["first"], state.get("second", gradient)
+    first.lerp_(gradient, 1 - beta1)
     if rule == "momentum":
         return first * -float(group["lr"])
-    second: Tensor = state["second"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     step = state["step"]
     scale = group["lr"] / (1 - beta1**step)
     root = second.div(1 - beta2**step).sqrt_().add_(group["eps"])
-    return (first / root).mul_(-scale)
+    increment = (first / root).mul_(-scale)
+    if rounding is not None:
+        moments.store(state, first, second, rounding)
+    return increment

@@ -61,7 +61,13 @@ def export(
     unit, maximum, is_image = model.encoder.unit, entry.maximum, len(entry.shape) == 3
     for stage in model.stages:
         assert isinstance(stage, Stage)
-        weights, n = stage.synapses.levels.numpy(), stage.synapses.n
+        n = stage.synapses.n
+        if n is None or (stage.activation is not None and stage.activation.n is None):
+            raise NetworkError(
+                f"layer {stage.name!r} has float weights or activations; "
+                "make it discrete first with neuromorph.training.quantize"
+            )
+        weights = stage.synapses.levels.numpy()
         reach = (
             int(np.abs(weights.astype(np.int64)).reshape(len(weights), -1).sum(1).max()) * maximum
         )
@@ -93,6 +99,7 @@ def export(
             layers.append(fold_readout(stage, unit))
         else:
             layers.append(fold_threshold(stage, unit))
+            assert stage.activation.n is not None
             unit = maximum = Levels(stage.activation.n).maximum
     network = Network(name=name, input=entry, layers=layers, meta=dict(meta or {}))
     prove(network, model, raw)

@@ -43,8 +43,9 @@ def fold_threshold(stage: Stage, unit: int) -> Threshold:
         Batch-norm values that are not finite.
     """
     assert stage.activation is not None
+    assert stage.activation.n is not None
     space = Levels(stage.activation.n)
-    scale, _ = _finite_affine(stage)
+    scale, _, factor = _finite_affine(stage)
     direction = torch.where(scale < 0, -1, 1)[:, None]
     goals = torch.from_numpy(space.levels[1:].astype(np.int64))[None, :]
 
@@ -52,7 +53,7 @@ def fold_threshold(stage: Stage, unit: int) -> Threshold:
         """Whether direction · place, as a sum, fires at least each goal; (channels, steps)."""
         assert stage.activation is not None
         values = (direction * place).to(torch.float32) / unit
-        fired = stage.activation(stage.norm(values.T)).T  # batch norm takes channels second
+        fired = stage.activation(stage.norm(values.T, factor)).T  # batch norm takes channels second
         reached: Tensor = (fired * space.maximum).round().to(torch.int64) >= goals
         return reached
 
@@ -79,12 +80,14 @@ def fold_readout(stage: Stage, unit: int) -> Readout:
     NetworkError
         Batch-norm values that are not finite.
     """
-    scale, shift = _finite_affine(stage)
+    scale, shift, _ = _finite_affine(stage)
     return Readout(scale=(scale / unit).numpy(), offset=shift.numpy())
 
 
-def _finite_affine(stage: Stage) -> tuple[Tensor, Tensor]:
-    scale, shift = stage.norm.affine
+def _finite_affine(stage: Stage) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(scale, shift, factor) of the batch norm in evaluation."""
+    _, factor = stage.synapses.quantized()
+    scale, shift = stage.norm.affine(factor)
     if not bool(torch.isfinite(scale).all() and torch.isfinite(shift).all()):
         raise NetworkError(f"layer {stage.name!r}: batch norm has values that are not finite")
-    return scale, shift
+    return scale, shift, factor

@@ -22,7 +22,13 @@ __all__ = ["phi", "transition", "uniform", "weight_keys", "window"]
 
 
 def phi(
-    x: Tensor, n: int, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "rectangular"
+    x: Tensor,
+    n: int,
+    *,
+    r: float = 0.5,
+    a: float = 0.5,
+    h: float = 1.0,
+    pulse: Pulse = "rectangular",
 ) -> Tensor:
     """φ_r(x) as values k/K of Z_n, with the window as derivative (§2, §3).
 
@@ -34,24 +40,32 @@ def phi(
         N of the activation space; 0 is sign with sign(0) = +1.
     r, a : float
         Half-width of the zero window, half-width of the derivative's pulses.
+    h : float
+        H, upper end of the range of thresholds (only for n ≥ 2).
     pulse : {"rectangular", "triangular"}
 
     Returns
     -------
     float32 tensor
-        Equal to ``levels.phi(x, n, r) / K`` on every float32.
+        Equal to ``levels.phi(x, n, r, h) / K`` on every float32.
 
     Raises
     ------
     LevelError
-        r outside [0, 1), a not above 0, n outside 0 … 8.
+        r outside [0, H), a not above 0, n outside 0 … 8.
     """
-    result: Tensor = _Phi.apply(x, n, r, a, pulse)  # type: ignore[no-untyped-call]
+    result: Tensor = _Phi.apply(x, n, r, a, h, pulse)  # type: ignore[no-untyped-call]
     return result
 
 
 def window(
-    x: Tensor, n: int, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "rectangular"
+    x: Tensor,
+    n: int,
+    *,
+    r: float = 0.5,
+    a: float = 0.5,
+    h: float = 1.0,
+    pulse: Pulse = "rectangular",
 ) -> Tensor:
     """∂φ_r/∂x in float32, each pulse of the area of its jump (§3).
 
@@ -61,7 +75,7 @@ def window(
     magnitude = x.abs()
     jump = 2.0 if n == 0 else 1.0 / Levels(n).maximum
     total = torch.zeros_like(magnitude)
-    for edge, low, high in zip(levels.thresholds(n, r), *_support(n, r, a)):
+    for edge, low, high in zip(levels.thresholds(n, r, h), *_support(n, r, a, h)):
         if pulse == "rectangular":
             total += ((magnitude >= low) & (magnitude <= high)) * (jump / (2 * a))
         else:
@@ -73,12 +87,12 @@ class _Phi(torch.autograd.Function):
     """φ_r forward, window backward."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, n: int, r: float, a: float, pulse: Pulse) -> Tensor:
+    def forward(ctx: Any, x: Tensor, n: int, r: float, a: float, h: float, pulse: Pulse) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.settings = n, r, a, pulse
+        ctx.settings = n, r, a, h, pulse
         if n == 0:
             return (x >= 0).to(x.dtype).mul_(2).sub_(1)
-        edges = _edges(n, r)
+        edges = _edges(n, r, h)
         if len(edges) == 1:
             return (x > edges[0]).to(x.dtype).sub_((x < -edges[0]).to(x.dtype))
         grid = torch.tensor(edges, dtype=x.dtype, device=x.device)
@@ -86,23 +100,24 @@ class _Phi(torch.autograd.Function):
         return torch.copysign(magnitude, x).div_(Levels(n).maximum).add_(0.0)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         (x,) = ctx.saved_tensors
-        n, r, a, pulse = ctx.settings
-        return gradients[0] * window(x, n, r=r, a=a, pulse=pulse), None, None, None, None
+        n, r, a, h, pulse = ctx.settings
+        slope = window(x, n, r=r, a=a, h=h, pulse=pulse)
+        return gradients[0] * slope, None, None, None, None, None
 
 
 @lru_cache
-def _edges(n: int, r: float) -> list[float]:
+def _edges(n: int, r: float, h: float) -> list[float]:
     """Thresholds r_ω rounded down to float32: x > r_ω is the same for every float32 x."""
-    return [_down(edge) for edge in levels.thresholds(n, r)]
+    return [_down(edge) for edge in levels.thresholds(n, r, h)]
 
 
 @lru_cache
-def _support(n: int, r: float, a: float) -> tuple[list[float], list[float]]:
+def _support(n: int, r: float, a: float, h: float) -> tuple[list[float], list[float]]:
     """Ends of the interval |x| ∈ [r_ω − a, r_ω + a] of each pulse, rounded inward to float32."""
-    levels.window(0.0, n, r, a)  # refuses impossible r and a
-    edges = levels.thresholds(n, r)
+    levels.window(0.0, n, r, a, h=h)  # refuses impossible r and a
+    edges = levels.thresholds(n, r, h)
     return [-_down(-(edge - a)) for edge in edges], [_down(edge + a) for edge in edges]
 
 

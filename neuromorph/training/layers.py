@@ -1,11 +1,14 @@
 """Layers with discrete weights, φ_r, and a batch norm that can be folded exactly.
 
-Tensors are float32.  A discrete weight holds values k/K of Z_N and nothing
-else, at all times; only :class:`neuromorph.training.DST` may move it.
+Tensors are float32.  How a layer comes to its discrete weights is its
+*method*: with ``"dst"`` the parameter itself holds values k/K of Z_N and
+nothing else, at all times, and only :class:`neuromorph.training.DST` may move
+it; the others keep a hidden real weight and quantise it at every pass.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,51 +16,115 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuromorph.errors import RecipeError
 from neuromorph.levels import Levels, Pulse
 from neuromorph.training.functional import phi, uniform, weight_keys
+from neuromorph.training.hidden import quantize_hidden
+from neuromorph.training.recipe import METHODS, Method
 
-__all__ = ["Activation", "BatchNorm", "DiscreteConv2d", "DiscreteLinear", "exact_sums"]
+__all__ = [
+    "Activation",
+    "BatchNorm",
+    "DiscreteConv2d",
+    "DiscreteLinear",
+    "exact_sums",
+]
+
+# Draws of stochastic signs are numbered apart from those of the transitions.
+_SIGN_DRAWS = 0x10000
 
 
 class _Discrete(nn.Module):
-    """A weight in Z_n; ``n`` is all an optimizer has to know about it."""
+    """A weight in Z_n, by ``method``; or a float weight, with ``n`` None.
+
+    ``n`` and ``method`` are all an optimizer has to know about it.
+    """
 
     weight: nn.Parameter
+    steps: Tensor
 
-    def __init__(self, shape: tuple[int, ...], n: int) -> None:
+    def __init__(self, shape: tuple[int, ...], n: int | None, method: Method) -> None:
         super().__init__()
-        self.n = Levels(n).n
+        if n is not None and Levels(n).n not in METHODS.get(method, ()):
+            able = ", ".join(m for m, spaces in METHODS.items() if n in spaces)
+            raise RecipeError(f"method {method!r} cannot make weights of Z_{n}; use one of {able}")
+        self.n = n
+        self.method: Method = method
         self.weight = nn.Parameter(torch.zeros(shape))
+        self._key = (0, 0)
+        if method == "stochastic":
+            self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def reset(self, seed: int, layer: int) -> None:
-        """Initial states: uniform draws of step 0 over [−1, 1], snapped to Z_n (§4).
+        """Initial weights from the uniform draws of step 0.
 
-        For ternary weights P(−1, 0, +1) = ¼, ½, ¼.
+        ``dst``: uniform over [−1, 1], snapped to Z_n (§4); for ternary weights
+        P(−1, 0, +1) = ¼, ½, ¼.  Hidden weights: uniform over [−1, 1].  Float
+        weights: uniform over ± √(6 / fan-in), which keeps the variance of a
+        ReLU network (He et al., arXiv 1502.01852).
         """
-        space = Levels(self.n)
-        draw = uniform(
-            weight_keys(seed, layer, self.weight.numel(), torch.device("cpu")), seed, layer, 0
-        )
-        steps = torch.floor(draw.double() * (space.size - 1) + 0.5)
-        values = (steps * space.stride - space.maximum) / space.maximum
+        self._key = (seed, layer)
+        keys = weight_keys(seed, layer, self.weight.numel(), torch.device("cpu"))
+        draw = uniform(keys, seed, layer, 0).double()
+        if self.n is None:
+            values = (2 * draw - 1) * math.sqrt(6 / self.weight[0].numel())
+        elif self.method != "dst":
+            values = 2 * draw - 1
+        else:
+            space = Levels(self.n)
+            steps = torch.floor(draw * (space.size - 1) + 0.5)
+            values = (steps * space.stride - space.maximum) / space.maximum
         self.weight.copy_(values.view_as(self.weight))
+
+    def quantized(self) -> tuple[Tensor, Tensor | None]:
+        """The weight that is used, values of Z_n, and a factor for each output (or None).
+
+        The factor is not multiplied in here, so that sums stay exact; it
+        belongs to the batch norm that follows.
+        """
+        if self.n is None or self.method == "dst":
+            return self.weight, None
+        draw = None
+        if self.method == "stochastic" and self.training:
+            self.steps += 1
+            seed, layer = self._key[0], self._key[1] + _SIGN_DRAWS
+            keys = weight_keys(seed, layer, self.weight.numel(), self.weight.device)
+            draw = uniform(keys, seed, layer, int(self.steps)).view_as(self.weight)
+        return quantize_hidden(self.weight, self.method, draw)
+
+    def sums(self, x: Tensor, weight: Tensor) -> Tensor:
+        """What arrives and a weight in use to sums, without factor."""
+        raise NotImplementedError  # each kind of layer has its own
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What arrives to sums · factor."""
+        weight, factor = self.quantized()
+        sums = self.sums(x, weight)
+        return sums if factor is None else sums * factor.view(1, -1, *(1,) * (sums.ndim - 2))
 
     @property
     def levels(self) -> Tensor:
-        """Weights as integer levels, int16."""
-        return (self.weight.detach() * Levels(self.n).maximum).round().to(torch.int16)
+        """Weights in use as integer levels, int16."""
+        assert self.n is not None
+        training, self.training = self.training, False
+        with torch.no_grad():
+            values, _ = self.quantized()
+        self.training = training
+        return (values * Levels(self.n).maximum).round().to(torch.int16)
 
 
 class DiscreteLinear(_Discrete):
     """Fully connected synapses without bias; weight of shape (out, in)."""
 
-    def __init__(self, inputs: int, outputs: int, n: int = 1) -> None:
-        super().__init__((outputs, inputs), n)
+    def __init__(
+        self, inputs: int, outputs: int, n: int | None = 1, *, method: Method = "dst"
+    ) -> None:
+        super().__init__((outputs, inputs), n, method)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, in) to sums (batch, out)."""
-        return F.linear(x, self.weight)
+    def sums(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(batch, in) and a weight in use to sums (batch, out)."""
+        return F.linear(x, weight)
 
 
 class DiscreteConv2d(_Discrete):
@@ -71,16 +138,17 @@ class DiscreteConv2d(_Discrete):
         *,
         stride: int = 1,
         padding: int = 0,
-        n: int = 1,
+        n: int | None = 1,
+        method: Method = "dst",
     ) -> None:
-        super().__init__((outputs, inputs, kernel, kernel), n)
+        super().__init__((outputs, inputs, kernel, kernel), n, method)
         self.stride, self.padding = stride, padding
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, in, height, width) to sums (batch, out, height', width')."""
+    def sums(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(batch, in, height, width) and a weight in use to sums (batch, out, …)."""
         return F.conv2d(
             _channels_last(x),
-            _channels_last(self.weight),
+            _channels_last(weight),
             stride=self.stride,
             padding=self.padding,
         )
@@ -101,8 +169,9 @@ class BatchNorm(nn.Module):
     """Batch norm whose evaluation is two float32 operations a channel.
 
     Training: the usual batch statistics.  Evaluation: ``x·scale + shift`` with
-    scale = γ/√(var + ε), shift = β − mean·scale, the product and the sum each
-    rounded to float32, so that it is monotone in x and anyone can repeat it.
+    scale = factor·γ/√(var + ε), shift = β − mean·γ/√(var + ε), the product and
+    the sum each rounded to float32, so that it is monotone in x and anyone can
+    repeat it.
     """
 
     mean: Tensor
@@ -116,36 +185,44 @@ class BatchNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("var", torch.ones(channels))
 
-    @property
-    def affine(self) -> tuple[Tensor, Tensor]:
+    def affine(self, factor: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(scale, shift) of evaluation, each of shape (channels,)."""
         scale = self.gamma / torch.sqrt(self.var + self.eps)
-        return scale, self.beta - self.mean * scale
+        return scale if factor is None else scale * factor, self.beta - self.mean * scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise over all axes but the second."""
+    def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Normalise x · factor over all axes but the second."""
+        shape = (1, -1) + (1,) * (x.ndim - 2)
         if self.training:
+            x = x if factor is None else x * factor.view(shape)
             return F.batch_norm(
                 x, self.mean, self.var, self.gamma, self.beta, True, self.momentum, self.eps
             )
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        scale, shift = self.affine
+        scale, shift = self.affine(factor)
         return x * scale.view(shape) + shift.view(shape)
 
 
 class Activation(nn.Module):
-    """φ_r with its window; see :func:`neuromorph.training.functional.phi`."""
+    """φ_r with its window (:func:`neuromorph.training.functional.phi`); ReLU with ``n`` None."""
 
     def __init__(
-        self, n: int = 1, *, r: float = 0.5, a: float = 0.5, pulse: Pulse = "rectangular"
+        self,
+        n: int | None = 1,
+        *,
+        r: float = 0.5,
+        a: float = 0.5,
+        h: float = 1.0,
+        pulse: Pulse = "rectangular",
     ) -> None:
         super().__init__()
-        self.n, self.r, self.a = Levels(n).n, r, a
+        self.n, self.r, self.a, self.h = n if n is None else Levels(n).n, r, a, h
         self.pulse: Pulse = pulse
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pre-activations to values k/K of Z_n."""
-        return phi(x, self.n, r=self.r, a=self.a, pulse=self.pulse)
+        """Pre-activations to values k/K of Z_n, or to max(x, 0)."""
+        if self.n is None:
+            return F.relu(x)
+        return phi(x, self.n, r=self.r, a=self.a, h=self.h, pulse=self.pulse)
 
 
 @contextmanager

@@ -58,14 +58,14 @@ def measure_rest(model: DiscreteNetwork, images: Tensor) -> list[dict[str, Any]]
                 active = (values != 0).to(torch.float64)
                 spikes[index] += active.sum().item()
                 sizes[index] += active.numel()
-                used = (stage.synapses.weight != 0).to(torch.float64)
+                used = (stage.synapses.quantized()[0] != 0).to(torch.float64)
                 events[index] += _pairs(stage, active, used)
                 pairs[index] += _pairs(stage, torch.ones_like(active), torch.ones_like(used))
     return [
         {
             "name": str(stage.name),
             "weights": stage.synapses.weight.numel(),
-            "weight_density": (stage.synapses.weight != 0).double().mean().item(),
+            "weight_density": (stage.synapses.quantized()[0] != 0).double().mean().item(),
             "input_density": spikes[index] / sizes[index],
             "synapses": round(pairs[index] / len(images)),
             "resting_fraction": 1 - events[index] / pairs[index],

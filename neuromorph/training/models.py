@@ -67,10 +67,11 @@ class Stage(nn.Module):
         """Values of the layer before to values of this one, or to scores."""
         if isinstance(self.synapses, DiscreteLinear) and x.ndim > 2:
             x = x.flatten(1)
-        x = self.synapses(x)
-        if self.pool > 1:
+        weight, factor = self.synapses.quantized()
+        x = self.synapses.sums(x, weight)
+        if self.pool > 1:  # factors are not negative, so the largest sum stays the largest
             x = F.max_pool2d(x, self.pool)
-        x = self.norm(x)
+        x = self.norm(x, factor)
         return x if self.activation is None else self.activation(x)
 
 
@@ -115,7 +116,8 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
     RecipeError
         A kernel or pool larger than its image; input bits too few for the data.
     """
-    entry, n1, n2 = recipe.input, recipe.levels.weights, recipe.levels.activations
+    entry, method = recipe.input, recipe.levels.method
+    n1, n2 = recipe.levels.n1, recipe.levels.n2
     if entry.bits is not None and data.maximum >= 1 << entry.bits:
         raise RecipeError(
             f"input.bits is {entry.bits}, but data set {data.name!r} has values up to "
@@ -128,10 +130,10 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
     stages: list[Stage] = []
     channels, height, width = data.shape
     for place, layer in enumerate(recipe.layers):
-        activation = Activation(n2, r=phi.r, a=phi.a, pulse=phi.pulse)
+        activation = Activation(n2, r=phi.r, a=phi.a, h=phi.h, pulse=phi.pulse)
         synapses: DiscreteLinear | DiscreteConv2d
         if isinstance(layer, LinearLayer):
-            synapses = DiscreteLinear(channels * height * width, layer.features, n1)
+            synapses = DiscreteLinear(channels * height * width, layer.features, n1, method=method)
             stages.append(Stage(f"fc{place + 1}", synapses, activation))
             channels, height, width = layer.features, 1, 1
             continue
@@ -145,11 +147,17 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
                 "its input"
             )
         synapses = DiscreteConv2d(
-            channels, layer.channels, layer.kernel, stride=layer.stride, padding=layer.padding, n=n1
+            channels,
+            layer.channels,
+            layer.kernel,
+            stride=layer.stride,
+            padding=layer.padding,
+            n=n1,
+            method=method,
         )
         stages.append(Stage(f"conv{place + 1}", synapses, activation, pool=layer.pool))
         channels = layer.channels
-    output = DiscreteLinear(channels * height * width, data.classes, n1)
+    output = DiscreteLinear(channels * height * width, data.classes, n1, method=method)
     model = DiscreteNetwork(spec, [*stages, Stage("output", output, None)])
     model.reset(seed)
     return model

@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -21,12 +21,14 @@ from neuromorph.levels import MAX_N, Pulse, Transition
 from neuromorph.network import Encoding, network_folders
 
 __all__ = [
+    "METHODS",
     "ActivationPart",
     "ConvLayer",
     "DataPart",
     "InputPart",
     "LevelsPart",
     "LinearLayer",
+    "Method",
     "OptimizerPart",
     "Recipe",
     "TrainingPart",
@@ -35,6 +37,16 @@ __all__ = [
 ]
 
 RECIPE_FILE = "recipe.toml"
+
+Method = Literal["dst", "sign", "stochastic", "bwn", "twn"]
+METHODS: dict[Method, tuple[int, ...]] = {  # method -> N1 that it can make
+    "dst": tuple(range(MAX_N + 1)),
+    "sign": (0,),
+    "stochastic": (0,),
+    "bwn": (0,),
+    "twn": (1,),
+}
+assert tuple(METHODS) == get_args(Method)
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
 _Space = Annotated[int, msgspec.Meta(ge=0, le=MAX_N)]
@@ -53,6 +65,7 @@ class DataPart(_Part, frozen=True):
 
     name: str
     shift: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # pixels, drawn for each sample
+    flip: bool = False  # mirror left and right, drawn for each sample
 
 
 class InputPart(_Part, frozen=True):
@@ -66,15 +79,33 @@ class InputPart(_Part, frozen=True):
 class LevelsPart(_Part, frozen=True):
     """``[levels]``: N1 of the weights, N2 of the activations."""
 
-    weights: _Space = 1
-    activations: _Space = 1
+    weights: _Space | Literal["float"] = 1
+    activations: _Space | Literal["float"] = 1
+    # how weights come to be discrete; all but dst keep a hidden real weight
+    method: Method = "dst"
+
+    @property
+    def n1(self) -> int | None:
+        """N1, or None for float weights."""
+        return self.weights if isinstance(self.weights, int) else None
+
+    @property
+    def n2(self) -> int | None:
+        """N2, or None for float activations (ReLU)."""
+        return self.activations if isinstance(self.activations, int) else None
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the trained network is one of integers as it stands."""
+        return self.n1 is not None and self.n2 is not None
 
 
 class ActivationPart(_Part, frozen=True):
     """``[activation]``: φ_r and the window that stands for its derivative."""
 
-    r: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
+    r: Annotated[float, msgspec.Meta(ge=0, lt=1e3)] = 0.5
     a: _Positive = 0.5
+    h: _Positive = 1.0  # H, below which all thresholds lie (activations above 1)
     pulse: Pulse = "rectangular"
 
 
@@ -97,7 +128,7 @@ class ConvLayer(_Part, frozen=True, tag_field="kind", tag="conv"):
 class OptimizerPart(_Part, frozen=True):
     """``[optimizer]``: increments, their schedule, and the transition."""
 
-    increments: Literal["sgd", "momentum", "adam"] = "adam"
+    increments: Literal["sgd", "momentum", "adam", "adam8"] = "adam"
     betas: tuple[_Beta, _Beta] = (0.99, 0.999)
     rate: _Rate = 0.03  # of discrete weights, at the start
     float_rate: _Rate = 0.03  # of batch-norm γ and β, at the start; same schedule
@@ -146,6 +177,20 @@ class Recipe(_Part, frozen=True):
                 raise RecipeError(
                     f"input.thresholds is for ternary input, not for {entry.encoding}"
                 )
+        levels, phi = self.levels, self.activation
+        if levels.n1 is None and levels.method != "dst":
+            raise RecipeError(
+                f"levels.method is {levels.method!r}, which makes discrete weights, but "
+                "levels.weights is 'float'; leave the method out"
+            )
+        able = METHODS[levels.method]
+        if levels.n1 is not None and levels.n1 not in able:
+            raise RecipeError(
+                f"levels.method {levels.method!r} cannot make weights of Z_{levels.n1}; "
+                f"it makes Z_{able[0]}"
+            )
+        if levels.n2 is not None and levels.n2 > 1 and phi.r >= phi.h:
+            raise RecipeError(f"activation.r is {phi.r} and activation.h is {phi.h}; need r < h")
         kinds = [isinstance(layer, ConvLayer) for layer in self.layers]
         if kinds != sorted(kinds, reverse=True):
             place = kinds.index(True, kinds.index(False))

@@ -8,9 +8,11 @@ accuracy (the lowest seed among equals); test images choose nothing.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import platform
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from tqdm import tqdm
 
 import neuromorph
 from neuromorph.data import load_data
@@ -25,6 +28,7 @@ from neuromorph.errors import NetworkError, RecipeError
 from neuromorph.network import Network, save_network
 from neuromorph.training.card import write_card
 from neuromorph.training.checkpoint import write_file
+from neuromorph.training.curves import can_draw, draw_curves
 from neuromorph.training.export import export
 from neuromorph.training.recipe import Recipe
 from neuromorph.training.train import Trained, train
@@ -39,6 +43,7 @@ def train_seeds(
     folder: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str],
     epochs: int | None = None,
+    jobs: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train a recipe with several seeds and write what a network folder holds.
@@ -51,33 +56,42 @@ def train_seeds(
     folder : path, optional
         Where data sets lie; see :func:`neuromorph.data.data_folder`.
     out : path
-        Gets ``network.safetensors``, ``result.json``, ``card.md`` and
-        ``checkpoints/``; finished seeds found there are not trained again.
+        Gets ``network.safetensors``, ``result.json``, ``card.md``, where
+        matplotlib is installed ``curves.png``, and ``checkpoints/``; finished seeds found there are not trained again.
     epochs : int, optional
         Length of the schedule instead of the recipe's.
+    jobs : int
+        How many seeds are trained side by side, a process each.
     progress : bool
-        Show a progress bar a seed on standard error; nothing else is printed.
+        Show a progress bar on standard error; nothing else is printed.
 
     Returns
     -------
     dict
         What ``result.json`` holds: ``recipe`` and its ``recipe_sha256``;
-        ``network`` (path, hash, seed, rule); ``test_accuracy`` and
-        ``validation_accuracy``, each ``{mean, sd}`` (sd null for one seed);
-        ``resting_fraction``, the mean; ``optimizer_bits_per_weight``;
+        ``network`` (path, hash, seed, rule); ``test_accuracy``,
+        ``validation_accuracy``, ``deployed_test_accuracy`` and
+        ``best_validation_test_accuracy``, each ``{mean, sd}`` (sd null for one
+        seed); ``resting_fraction``, the mean; ``optimizer_bits_per_weight``
+        and ``hidden_bits_per_weight``;
         ``seeds``: the :class:`Trained` result of each, learning curves
         included; ``versions``.
 
     Raises
     ------
     RecipeError
-        As :func:`neuromorph.training.train`; a seed named twice or negative.
+        As :func:`neuromorph.training.train`; a seed named twice or negative;
+        jobs below 1.
     NetworkError
         The exported network differs from torch on a test image.
     """
+    if jobs < 1:
+        raise RecipeError(f"jobs is {jobs}; it must be at least 1")
     recipe = recipe.with_epochs(epochs)
     chosen = _seeds(recipe.training.seeds if seeds is None else seeds)
     out = Path(out)
+    if jobs > 1:
+        _side_by_side(recipe, chosen, folder, out, jobs, progress)
     results: list[dict[str, Any]] = []
     best: Trained | None = None
     for seed in chosen:
@@ -87,10 +101,14 @@ def train_seeds(
         if best is None or trained.result[key] > best.result[key]:
             best = trained
     assert best is not None
-    test, validation = (
-        _spread([r[key] for r in results]) for key in ("test_accuracy", "validation_accuracy")
+    spreads = {
+        key: _spread([r[key] for r in results])
+        for key in ("test_accuracy", "validation_accuracy", "deployed_test_accuracy")
+    }
+    spreads["best_validation_test_accuracy"] = _spread(
+        [r["best_validation"]["test_accuracy"] for r in results]
     )
-    network = _write_network(recipe, best, test, folder, out)
+    network = _write_network(recipe, best, spreads["deployed_test_accuracy"], folder, out)
     result = {
         "name": recipe.name,
         "recipe": msgspec.to_builtins(recipe),
@@ -100,13 +118,13 @@ def train_seeds(
             "hash": network.hash,
             "weights": network.weight_count,
             "seed": best.result["seed"],
-            "test_accuracy": best.result["test_accuracy"],
+            "test_accuracy": best.result["deployed_test_accuracy"],
             "rule": "the seed of the best validation accuracy at the last epoch",
         },
-        "test_accuracy": test,
-        "validation_accuracy": validation,
+        **spreads,
         "resting_fraction": fmean(r["resting_fraction"] for r in results),
         "optimizer_bits_per_weight": results[0]["optimizer_bits_per_weight"],
+        "hidden_bits_per_weight": results[0]["hidden_bits_per_weight"],
         "seeds": results,
         "versions": {
             "neuromorph": neuromorph.__version__,
@@ -120,7 +138,38 @@ def train_seeds(
     filed = {**rounded, "network": {**rounded["network"], "path": "network.safetensors"}}
     write_file(out / "result.json", (json.dumps(filed, indent=1) + "\n").encode())
     write_card(recipe, rounded, out)
+    if can_draw():
+        draw_curves(result, out / "curves.png")
     return result
+
+
+def _side_by_side(
+    recipe: Recipe,
+    seeds: list[int],
+    folder: str | os.PathLike[str] | None,
+    out: Path,
+    jobs: int,
+    progress: bool,
+) -> None:
+    """Train seeds to their end in processes of their own; their checkpoints are the result."""
+    options = {"folder": folder, "out": out, "progress": False}
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(jobs, mp_context=context) as pool,
+        tqdm(total=len(seeds), desc=recipe.name, unit="seed", disable=not progress) as bar,
+    ):
+        waiting = [pool.submit(_to_checkpoint, recipe, seed, options) for seed in seeds]
+        try:
+            for done in as_completed(waiting):
+                done.result()
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _to_checkpoint(recipe: Recipe, seed: int, options: dict[str, Any]) -> None:
+    train(recipe, seed=seed, **options)
 
 
 def _write_network(
@@ -133,7 +182,7 @@ def _write_network(
     """Export with proof on all test images, and write the file."""
     meta = {
         "data": recipe.data.name,
-        "test_accuracy": trained.result["test_accuracy"],
+        "test_accuracy": trained.result["deployed_test_accuracy"],
         "validation_accuracy": trained.result["validation_accuracy"],
         "seed": trained.result["seed"],
         "seeds_mean": test["mean"],
@@ -142,7 +191,7 @@ def _write_network(
         "description": recipe.description,
     }
     images = load_data(recipe.data.name, folder).test_images
-    network = export(trained.model, images, name=recipe.name, meta=meta)
+    network = export(trained.deployed, images, name=recipe.name, meta=meta)
     try:
         save_network(network, out / "network.safetensors")
     except NetworkError as error:

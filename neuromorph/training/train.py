@@ -9,6 +9,7 @@ more would change its last bits, and with them the trained network.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Iterator
@@ -31,12 +32,15 @@ from neuromorph.training.dst import DST, parameter_groups
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.measure import accuracy, measure_rest
 from neuromorph.training.models import DiscreteNetwork, build_model
+from neuromorph.training.quantize import quantize
 from neuromorph.training.recipe import Recipe
 
 __all__ = ["Trained", "Training", "train"]
 
+CALIBRATION = 2000  # training images by which float activations are scaled
+
 # Layer numbers of the draws that are not weights; layers of a network count from 0.
-_ORDER, _SHIFT_DOWN, _SHIFT_RIGHT = 0xFFFF0000, 0xFFFF0001, 0xFFFF0002
+_ORDER, _SHIFT_DOWN, _SHIFT_RIGHT, _FLIP = 0xFFFF0000, 0xFFFF0001, 0xFFFF0002, 0xFFFF0003
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,14 +50,21 @@ class Trained:
     Parameters
     ----------
     model : DiscreteNetwork
+    deployed : DiscreteNetwork
+        What is exported: the model itself, or, where parts of it are float,
+        its post-training quantisation (calibrated on training images).
     result : dict
-        ``seed``, ``validation_accuracy``, ``test_accuracy``, ``layers`` (see
-        :func:`neuromorph.training.measure.measure_rest`, on the test images),
-        ``resting_fraction`` (over all pairs), ``optimizer_bits_per_weight``
+        ``seed``, ``validation_accuracy``, ``test_accuracy``,
+        ``deployed_test_accuracy`` (of ``deployed``), ``best_validation``
+        (epoch and both accuracies of the epoch best on validation), ``layers``
+        (see :func:`neuromorph.training.measure.measure_rest`, on the test
+        images), ``resting_fraction`` (over all pairs),
+        ``optimizer_bits_per_weight``, ``hidden_bits_per_weight`` (0 with DST)
         and ``history`` (one dict an epoch).
     """
 
     model: DiscreteNetwork
+    deployed: DiscreteNetwork
     result: dict[str, Any]
 
 
@@ -98,6 +109,7 @@ class Training:
             seed=seed,
         )
         self.history: list[dict[str, float]] = []
+        self.best: dict[str, Tensor] = {}  # state of the epoch best on validation
         self.checkpoint = Path(out) / "checkpoints" / f"seed-{seed}.safetensors"
         self._images = torch.tensor(self.data.train_images, device=self.device)
         self._labels = torch.tensor(self.data.train_labels, device=self.device)
@@ -116,7 +128,7 @@ class Training:
             A checkpoint that is damaged or of another recipe.
         """
         if self.checkpoint.exists():
-            self.history = load_checkpoint(
+            self.history, self.best = load_checkpoint(
                 self.checkpoint, self.model, self.optimizer, recipe=self.recipe, seed=self.seed
             )
 
@@ -133,7 +145,7 @@ class Training:
         batch = min(self.recipe.training.batch, len(self._labels))
         steps = len(self._labels) // batch
         order = self._order(number)
-        images = self._shifted(number)
+        images = self._varied(number)
         total = torch.zeros((), device=self.device)
         self.model.train()
         with _one_thread():
@@ -154,6 +166,8 @@ class Training:
             )
         entry = {"loss": mean, "validation_accuracy": self._accuracy("validation")}
         self.history.append(entry)
+        if number == self._best_epoch:
+            self.best = {k: v.clone() for k, v in self.model.state_dict().items()}
         save_checkpoint(
             self.checkpoint,
             self.model,
@@ -161,43 +175,81 @@ class Training:
             recipe=self.recipe,
             seed=self.seed,
             history=self.history,
+            best=self.best,
         )
         return entry
 
+    @property
+    def _best_epoch(self) -> int:
+        """The epoch (from 0) of the best validation accuracy, the first among equals."""
+        return max(
+            range(len(self.history)), key=lambda e: (self.history[e]["validation_accuracy"], -e)
+        )
+
     def finish(self) -> Trained:
         """Read the test images, once, and measure."""
-        layers = measure_rest(self.model, self._part("test")[0])
+        deployed = self.model
+        if not self.recipe.levels.is_integer:
+            deployed = quantize(self.model, self._images[:CALIBRATION])
+        test = self._part("test")
+        layers = measure_rest(self.model, test[0])
         pairs = sum(layer["synapses"] for layer in layers)
         resting = sum(layer["synapses"] * layer["resting_fraction"] for layer in layers) / pairs
         result = {
             "seed": self.seed,
             "validation_accuracy": self._accuracy("validation"),
-            "test_accuracy": self._accuracy("test"),
+            "test_accuracy": accuracy(self.model, *test),
+            "deployed_test_accuracy": accuracy(deployed, *test),
+            "best_validation": self._at_best_validation(),
             "resting_fraction": resting,
             "optimizer_bits_per_weight": self.optimizer.state_bits,
+            "hidden_bits_per_weight": 0 if self._hops else 32,
             "layers": layers,
             "history": self.history,
         }
-        return Trained(model=self.model, result=result)
+        return Trained(model=self.model, deployed=deployed, result=result)
+
+    @property
+    def _hops(self) -> bool:
+        """Whether weights are discrete while they are trained."""
+        levels = self.recipe.levels
+        return levels.n1 is not None and levels.method == "dst"
+
+    def _at_best_validation(self) -> dict[str, float]:
+        """What the epoch best on validation would have given: a second figure, never the first."""
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(self.best)
+        return {
+            "epoch": self._best_epoch + 1,
+            "validation_accuracy": self.history[self._best_epoch]["validation_accuracy"],
+            "test_accuracy": accuracy(model, *self._part("test")),
+        }
 
     def _set_rate(self, t: float) -> None:
         """Learning rates at the fraction t of the whole schedule."""
         rules = self.recipe.optimizer
         factor = {"quadratic": (1 - t) ** 2, "linear": 1 - t, "constant": 1.0}[rules.schedule]
         for group in self.optimizer.param_groups:
-            group["lr"] = (rules.float_rate if group["n"] is None else rules.rate) * factor
+            group["lr"] = (rules.float_rate if group["layer"] is None else rules.rate) * factor
 
     def _order(self, epoch: int) -> Tensor:
         draw = draws.uniform(self.seed, _ORDER, epoch, np.arange(len(self._labels)))
         return torch.from_numpy(np.argsort(draw, kind="stable")).to(self.device)
 
-    def _shifted(self, epoch: int) -> Tensor:
-        """Training images, each moved by its own draw of whole pixels; zeros move in."""
+    def _varied(self, epoch: int) -> Tensor:
+        """Training images of an epoch: mirrored and moved, each by its own draws."""
+        images, count = self._images, len(self._images)
+        if self.recipe.data.flip:
+            mirrored = draws.uniform(self.seed, _FLIP, epoch, np.arange(count)) < 0.5
+            chosen = torch.from_numpy(mirrored).to(self.device)[:, None, None, None]
+            images = torch.where(chosen, images.flip(3), images)
+        return self._shifted(images, epoch) if self.recipe.data.shift else images
+
+    def _shifted(self, images: Tensor, epoch: int) -> Tensor:
+        """Images moved by whole pixels; zeros move in."""
         reach = self.recipe.data.shift
-        if reach == 0:
-            return self._images
-        count, _, height, width = self._images.shape
-        padded = F.pad(self._images, (reach,) * 4)
+        count, channels, height, width = images.shape
+        padded = F.pad(images, (reach,) * 4)
         starts = (
             np.floor(draws.uniform(self.seed, key, epoch, np.arange(count)) * (2 * reach + 1))
             for key in (_SHIFT_DOWN, _SHIFT_RIGHT)
@@ -206,7 +258,7 @@ class Training:
         rows = (top[:, None] + torch.arange(height, device=self.device))[:, None, :, None]
         columns = (left[:, None] + torch.arange(width, device=self.device))[:, None, None, :]
         index = torch.arange(count, device=self.device)[:, None, None, None]
-        channel = torch.arange(padded.shape[1], device=self.device)[None, :, None, None]
+        channel = torch.arange(channels, device=self.device)[None, :, None, None]
         return padded[index, channel, rows, columns]
 
     def _part(self, part: str) -> tuple[Tensor, Tensor]:
