@@ -129,7 +129,7 @@ def test_seeds_write_network_result_and_card(tmp_path):
     card = (tmp_path / "card.md").read_text()
     assert f"{100 * result['test_accuracy']['mean']:.2f} ±" in card
     assert "neuromorph train networks/tiny/recipe.toml --seeds 2" in card
-    assert "64 bits (Adam's two float32 moments) a weight" in card
+    assert "state of 64 bits (Adam's two float32 moments)" in card
     assert "55.6%" in card
     assert not list(tmp_path.rglob("*.partial"))
 

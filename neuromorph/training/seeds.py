@@ -56,8 +56,9 @@ def train_seeds(
     folder : path, optional
         Where data sets lie; see :func:`neuromorph.data.data_folder`.
     out : path
-        Gets ``network.safetensors``, ``result.json``, ``card.md``, where
-        matplotlib is installed ``curves.png``, and ``checkpoints/``; finished seeds found there are not trained again.
+        Gets ``network.safetensors``, ``result.json``, ``card.md``,
+        ``curves.png`` (where matplotlib is installed) and ``checkpoints/``;
+        finished seeds found there are not trained again.
     epochs : int, optional
         Length of the schedule instead of the recipe's.
     jobs : int
