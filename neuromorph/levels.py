@@ -181,10 +181,12 @@ def phi(x: ArrayLike, n: int, r: float = 0.5, h: float = 1.0) -> NDArray[Any]:
     if np.isnan(x).any():
         raise LevelError("a pre-activation is not a number, so no level stands for it")
     if n == 0:
-        return np.where(x >= 0, 1, -1).astype(space.dtype)
+        signs: NDArray[Any] = np.where(x >= 0, 1, -1).astype(space.dtype)
+        return signs
     edges = thresholds(n, r, h)
     magnitude = (np.abs(x)[..., None] > edges).sum(axis=-1)
-    return (np.sign(x) * magnitude).astype(space.dtype)
+    fired: NDArray[Any] = (np.sign(x) * magnitude).astype(space.dtype)
+    return fired
 
 
 def window(
