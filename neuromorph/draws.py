@@ -11,9 +11,13 @@ uint32, so NumPy, torch and C give the same bits.
     step_key         = mix(mix(step ^ 0x9E3779B9) ^ layer_key)
     draw[i]          = mix(weight_key[i] ^ step_key)         32 bits
     uniform[i]       = (draw[i] >> 8) * 2**-24               exact in float32
+
+Seeds have 64 bits; layers, steps and indices have 32.  Higher bits are ignored.
 """
 
 from __future__ import annotations
+
+import operator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +29,7 @@ _MASK = 0xFFFFFFFF
 
 def mix(x: int) -> int:
     """The 32-bit mixer on a Python integer."""
-    x &= _MASK
+    x = operator.index(x) & _MASK
     x ^= x >> 16
     x = (x * 0x7FEB352D) & _MASK
     x ^= x >> 15
@@ -45,17 +49,18 @@ def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 def layer_key(seed: int, layer: int) -> int:
     """Key of one layer (uint32 as int); ``seed`` may have up to 64 bits."""
+    seed, layer = operator.index(seed), operator.index(layer)
     return mix(mix(mix(seed) ^ (seed >> 32)) ^ layer)
 
 
 def step_key(key: int, step: int) -> int:
     """Key of one training step of the layer with ``key``."""
-    return mix(mix(step ^ 0x9E3779B9) ^ key)
+    return mix(mix(operator.index(step) ^ 0x9E3779B9) ^ key)
 
 
 def weight_keys(key: int, indices: ArrayLike) -> NDArray[np.uint32]:
     """Per-weight part of the key, constant over steps; ``indices`` are flat positions."""
-    return _mix(np.asarray(indices, dtype=np.uint32) ^ np.uint32(key))
+    return _mix(np.asarray(indices).astype(np.uint32) ^ np.uint32(key))
 
 
 def uniform(seed: int, layer: int, step: int, indices: ArrayLike) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ zero bits.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def unpack(data: NDArray[np.uint8], n: int, shape: tuple[int, ...]) -> NDArray[A
         that are not zero.
     """
     space = Levels(n)
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
     if data.dtype != np.uint8 or data.ndim != 1 or data.size != packed_size(count, n):
         raise LevelError(
             f"packed levels are {data.dtype} of shape {list(data.shape)}; {count} levels of "
