@@ -69,7 +69,8 @@ class Counts:
     """Integer tallies: sample × row × action.
 
     Two Counts are equal when labels and tallies are; time does not take part,
-    since only the timed mode knows it.
+    since only the timed mode knows it.  Arrays are taken over, not copied, and
+    made read-only.
 
     Parameters
     ----------
@@ -90,8 +91,8 @@ class Counts:
     Raises
     ------
     SimulationError
-        A negative tally, or one that breaks
-        xnor + graded + skip_act + skip_weight = pairs.
+        Arrays that are not integers or do not fit together, a negative tally,
+        or one that breaks xnor + graded + skip_act + skip_weight = pairs.
     """
 
     values: NDArray[np.int64]
@@ -103,29 +104,41 @@ class Counts:
     active_ticks: NDArray[np.int64] | None = field(default=None)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        for what in ("values", "cores", "pairs", "active_ticks"):
+            given = getattr(self, what)
+            if given is None and what == "active_ticks":
+                continue
+            array = np.asarray(given)
+            if array.dtype.kind not in "iu":
+                raise SimulationError(f"{what} of counts have dtype {array.dtype}; need integers")
+            array = array.astype(np.int64, copy=False)
+            array.setflags(write=False)
+            object.__setattr__(self, what, array)
         rows = len(self.layers)
         if self.values.ndim != 3 or self.values.shape[1:] != (rows, len(ACTIONS)):
             raise SimulationError(
                 f"counts have shape {list(self.values.shape)}; need [samples, {rows}, "
                 f"{len(ACTIONS)}]"
             )
-        if len(self.cores) != rows or len(self.pairs) != rows:
-            raise SimulationError(f"counts have {rows} rows but other labels do not")
+        for what in ("cores", "pairs", "active_ticks"):
+            array = getattr(self, what)
+            if array is not None and array.shape != (rows,):
+                raise SimulationError(
+                    f"{what} of counts have shape {list(array.shape)}; there are {rows} rows"
+                )
         if self.values.size and int(self.values.min()) < 0:
             raise SimulationError("counts hold a negative tally")
-        found = sum(
-            self[a].astype(np.int64) for a in ("xnor_event", "graded_event", "skip_act", "skip_weight")
-        )
+        parts = ("xnor_event", "graded_event", "skip_act", "skip_weight")
+        found = np.stack([self[part] for part in parts]).sum(axis=0)
         wrong = found != self.pairs
-        if np.any(wrong):
+        if wrong.any():
             sample, row = (int(i) for i in np.argwhere(wrong)[0])
             raise SimulationError(
                 f"counts of sample {sample}, layer {self.layers[row]!r}, core "
                 f"{int(self.cores[row])} do not add up: events and rests are "
-                f"{int(np.asarray(found)[sample, row])}, pairs are {int(self.pairs[row])}"
+                f"{int(found[sample, row])}, pairs are {int(self.pairs[row])}"
             )
-        for array in (self.values, self.cores, self.pairs):
-            array.setflags(write=False)
 
     def __getitem__(self, action: str) -> NDArray[np.int64]:
         """Tallies of one action, shape (samples, rows)."""
@@ -198,9 +211,26 @@ class Counts:
 
     @staticmethod
     def join(parts: Sequence[Counts]) -> Counts:
-        """Counts of several batches of one mapping, end to end; time is dropped."""
+        """Counts of several batches of one mapping, end to end; time is dropped.
+
+        Raises
+        ------
+        SimulationError
+            No parts, or parts of different mappings.
+        """
         if not parts:
             raise SimulationError("no counts to join")
+        for place, part in enumerate(parts):
+            if (
+                part.layers != parts[0].layers
+                or not np.array_equal(part.cores, parts[0].cores)
+                or not np.array_equal(part.pairs, parts[0].pairs)
+                or part.hardware != parts[0].hardware
+            ):
+                raise SimulationError(
+                    f"counts at position {place} are of another mapping than the first; "
+                    "only batches of one mapping can be joined"
+                )
         values = np.concatenate([p.values for p in parts])
         return replace(parts[0], values=values, ticks=None, active_ticks=None)
 
@@ -209,8 +239,11 @@ class Counts:
         n = max(self.samples, 1)
         rest = self.resting_by_layer()
         rows = [
-            [layer, *(f"{totals[_INDEX[c]] / n:,.1f}" for c in columns)]
-            + [f"{rest[layer]:.1%}" if layer in rest else ""]
+            [
+                layer,
+                *(f"{totals[_INDEX[c]] / n:,.1f}" for c in columns),
+                f"{rest[layer]:.1%}" if layer in rest else "",
+            ]
             for layer, totals in self.by_layer().items()
         ]
         return (
