@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -42,6 +44,7 @@ FILE_NAME = "network.safetensors"
 MAX_FILE_BYTES = 1 << 30
 MAX_HEADER_BYTES = 1 << 20
 MAX_LAYERS = 1000
+MAX_TENSOR_NAME = 32
 MAX_WEIGHTS = 1 << 30
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
@@ -99,7 +102,13 @@ class _Header(msgspec.Struct, forbid_unknown_fields=True):
     meta: dict[str, Any]
 
 
-_DTYPES = {"weights": "U8", "thresholds": "I32", "directions": "I8", "scale": "F32", "offset": "F32"}
+_DTYPES = {
+    "weights": "U8",
+    "thresholds": "I32",
+    "directions": "I8",
+    "scale": "F32",
+    "offset": "F32",
+}
 _NUMPY = {"U8": "<u1", "I32": "<i4", "I8": "<i1", "F32": "<f4"}
 
 
@@ -153,7 +162,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
     }
     try:
         text = json.dumps(header, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise NetworkError(f"network meta cannot be written as JSON: {error}") from None
     metadata = {
         "format": FORMAT,
@@ -166,16 +175,18 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
     except SafetensorError as error:  # pragma: no cover - safetensors refuses nothing we make
         raise NetworkError(f"network cannot be written: {error}") from None
     try:
+        _check_size(len(data))
         _parse(data)
-    except (NetworkError, LevelError) as error:
+    except NetworkError as error:
         raise NetworkError(f"network does not fit the file format: {error}") from None
     try:
         if target.is_dir() or target.suffix == "":
             target = target / FILE_NAME
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_whole(target, data)
-    except OSError as error:
-        raise NetworkError(f"cannot write network file {target}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        why = getattr(error, "strerror", None) or error
+        raise NetworkError(f"cannot write network file {str(target)!r}: {why}") from None
     return target
 
 
@@ -213,15 +224,11 @@ def load_network(name: str | os.PathLike[str]) -> Network:
     """
     path = find_network(name)
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise NetworkError(f"{path}: file has {size} bytes; at most {MAX_FILE_BYTES} are read")
-        data = path.read_bytes()
+        _check_size(path.stat().st_size)
+        return _parse(path.read_bytes())
     except OSError as error:
-        raise NetworkError(f"cannot read network file {path}: {error.strerror}") from None
-    try:
-        return _parse(data)
-    except (NetworkError, LevelError) as error:
+        raise _unreadable(path, error) from None
+    except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
 
 
@@ -252,21 +259,33 @@ def find_network(name: str | os.PathLike[str]) -> Path:
         if path.is_file():
             return path
     except OSError as error:  # a name too long, a folder that may not be entered
-        raise NetworkError(f"cannot read network file {path}: {error.strerror}") from None
+        raise _unreadable(path, error) from None
     known = list_networks()
     if str(name) in known:
         return known[str(name)]
     names = ", ".join(known) or "none"
-    raise NetworkError(f"no network {str(name)!r}: no such file or folder; known names: {names}")
+    why = f"that folder has no {FILE_NAME}" if path.is_dir() else "no such file or folder"
+    raise NetworkError(f"no network {str(name)!r}: {why}; known names: {names}")
+
+
+def _unreadable(path: Path, error: OSError) -> NetworkError:
+    return NetworkError(f"cannot read network file {path}: {error.strerror or error}")
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise NetworkError(f"file has {size} bytes; at most {MAX_FILE_BYTES} are read")
 
 
 def _parse(data: bytes) -> Network:
     metadata, tensors = _read_safetensors(data)
     if metadata.get("format") != FORMAT:
         raise NetworkError(f"this is not a {FORMAT} file")
-    version = str(metadata.get("version"))
-    if version.split(".")[0] != str(VERSION[0]):
-        raise NetworkError(f"format version is {version!r}; this program reads {VERSION[0]}.x")
+    version = metadata.get("version", "")
+    if not re.fullmatch(rf"{VERSION[0]}\.[0-9]+", version):
+        raise NetworkError(
+            f"format version is {version[:20]!r}; this program reads {VERSION[0]}.<number>"
+        )
     if set(metadata) != {"format", "version", "network", "sha256"}:
         raise NetworkError("metadata must hold format, version, network, sha256, nothing else")
     arrays = {name: array for name, (_, array) in tensors.items()}
@@ -293,7 +312,7 @@ def _parse(data: bytes) -> Network:
     layers: list[Layer] = []
     for index, entry in enumerate(header.layers):
         if isinstance(entry, (_Linear, _Conv2d)):
-            if int(np.prod(entry.shape, dtype=object)) > MAX_WEIGHTS:
+            if math.prod(entry.shape) > MAX_WEIGHTS:
                 raise NetworkError(f"layer {entry.name!r} has more than {MAX_WEIGHTS} weights")
             packed = take(index, "weights")
             assert packed is not None
@@ -353,21 +372,29 @@ def _read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, tuple[str,
     if len(data) < 8:
         raise NetworkError(f"file has {len(data)} bytes; a network file is longer")
     (length,) = struct.unpack_from("<Q", data)
-    if length > min(MAX_HEADER_BYTES, len(data) - 8):
+    if length > len(data) - 8:
         raise NetworkError("this is not a safetensors file, or it is truncated")
+    if length > MAX_HEADER_BYTES:
+        raise NetworkError(
+            f"the file's header has {length} bytes; at most {MAX_HEADER_BYTES} are read"
+        )
     try:
         header = msgspec.json.decode(data[8 : 8 + length], type=dict[str, Any])
         metadata = msgspec.convert(header.get("__metadata__", {}), dict[str, str])
-        parts = deserialize(data)
+        parts = deserialize(data)  # type: ignore[no-untyped-call]
     except (msgspec.MsgspecError, SafetensorError, UnicodeError, RecursionError) as error:
         raise NetworkError(f"this is not a whole safetensors file: {error}") from None
     tensors: dict[str, tuple[str, NDArray[Any]]] = {}
     for name, part in parts:
+        if len(name) > MAX_TENSOR_NAME:
+            raise NetworkError(f"a tensor's name has {len(name)} characters; no network has that")
         dtype = part["dtype"]
         if dtype not in _NUMPY:
             raise NetworkError(f"tensor {name!r} has dtype {dtype}, which no network holds")
-        array = np.frombuffer(part["data"], dtype=_NUMPY[dtype]).reshape(part["shape"])
-        tensors[name] = (dtype, array)
+        shape = part["shape"]
+        if len(shape) > 2 or not all(shape):  # what is left, NumPy can hold
+            raise NetworkError(f"tensor {name!r} is empty or has more than two axes")
+        tensors[name] = (dtype, np.frombuffer(part["data"], dtype=_NUMPY[dtype]).reshape(shape))
     return metadata, tensors
 
 

@@ -35,6 +35,8 @@ Encoding = Literal["ternary", "bitplane", "graded"]
 ENCODINGS: tuple[Encoding, ...] = ("ternary", "bitplane", "graded")
 MAX_INPUT_BITS = 12
 
+INPUT_LAYER = "input"  # what tables call the input port, so no layer may
+
 # A sum never reaches these, so as thresholds they mean "always" and "never".
 THRESHOLD_MIN = -(2**31)
 THRESHOLD_MAX = 2**31 - 1
@@ -46,6 +48,20 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
         array = array.copy()
         array.setflags(write=False)
     return array
+
+
+def _array(value: ArrayLike, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise NetworkError(f"{what} have rows of different lengths; give an array") from None
+
+
+def _space(n: int, where: str) -> Levels:
+    try:
+        return Levels(n)
+    except LevelError as error:
+        raise NetworkError(f"{where}: {error}") from None
 
 
 def _pair(value: int | Sequence[int], what: str, where: str, least: int) -> tuple[int, int]:
@@ -62,15 +78,25 @@ def _pair(value: int | Sequence[int], what: str, where: str, least: int) -> tupl
 
 
 def _check_name(name: str, where: str) -> None:
-    if not isinstance(name, str) or not name or "/" in name or "." in name or len(name) > 64:
+    if (
+        not isinstance(name, str)
+        or not 1 <= len(name) <= 64
+        or not name.isprintable()
+        or "/" in name
+        or "." in name
+    ):
         raise NetworkError(
-            f"{where} name {name!r} is not usable; use 1 to 64 characters without '/' and '.'"
+            f"{where} name {name!r} is not usable; use 1 to 64 printable characters without '/' "
+            "and '.'"
         )
+    if name == INPUT_LAYER:
+        raise NetworkError(f"{where} name {name!r} is taken: it stands for the input of a network")
 
 
 def _weights(array: ArrayLike, n: int, ndim: int, where: str) -> NDArray[Any]:
+    space = _space(n, where)
     try:
-        weights = Levels(n).check(array, f"{where}: weights")
+        weights = space.check(_array(array, f"{where}: weights"), f"{where}: weights")
     except LevelError as error:
         raise NetworkError(str(error)) from None
     if weights.ndim != ndim or weights.size == 0:
@@ -172,7 +198,7 @@ class Input:
         NetworkError
             Wrong shape, dtype or range.
         """
-        raw = np.asarray(raw)
+        raw = _array(raw, "inputs")
         if raw.shape[1:] != self.shape or raw.ndim != len(self.shape) + 1:
             raise NetworkError(
                 f"inputs have shape {list(raw.shape)}; this network takes "
@@ -183,7 +209,7 @@ class Input:
                 f"inputs have dtype {raw.dtype}; this network takes integers "
                 f"({self.describe()}); convert or scale them first"
             )
-        flat = raw.reshape(len(raw), -1)
+        flat = raw.reshape(len(raw), self.size)
         if self.thresholds is not None:
             low, high = self.thresholds
             return (flat >= high).astype(np.int16) - (flat < low).astype(np.int16)
@@ -309,8 +335,8 @@ class Threshold:
     n: int = 1
 
     def __post_init__(self) -> None:
-        steps = Levels(self.n).size - 1
-        t = np.asarray(self.thresholds)
+        steps = _space(self.n, "threshold").size - 1
+        t = _array(self.thresholds, "threshold: thresholds")
         if t.dtype.kind not in "iu" or t.ndim != 2 or t.shape[1] != steps or t.shape[0] == 0:
             raise NetworkError(
                 f"threshold: thresholds are {t.dtype} of shape {list(t.shape)}; Z_{self.n} takes "
@@ -322,7 +348,9 @@ class Threshold:
         if (t[:, 1:] < t[:, :-1]).any():
             channel = int(np.argwhere(t[:, 1:] < t[:, :-1])[0][0])
             raise NetworkError(f"threshold: thresholds of channel {channel} do not ascend")
-        d = np.ones(len(t), np.int8) if self.directions is None else np.asarray(self.directions)
+        d = np.ones(len(t), np.int8)
+        if self.directions is not None:
+            d = _array(self.directions, "threshold: directions")
         if d.shape != (len(t),) or d.dtype.kind not in "iu" or not np.isin(d, (-1, 1)).all():
             raise NetworkError(
                 f"threshold: directions must be {len(t)} values of -1 or +1, one a channel"
@@ -347,7 +375,7 @@ class Readout:
             value = getattr(self, what)
             if value is None:
                 continue
-            value = np.asarray(value)
+            value = _array(value, f"read-out: {what}")
             if value.ndim != 1 or value.dtype.kind not in "iuf":
                 raise NetworkError(f"read-out: {what} must be finite numbers, one a class")
             with np.errstate(over="ignore"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from neuromorph.network.layers import (
 __all__ = ["Network", "Pool", "Stage"]
 
 SUM_LIMIT = 2**31 - 2
+MAX_NEURONS = 2**31 - 1  # of one layer, or of the input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,8 +111,10 @@ class Stage:
 
 def _taps(size: int, kernel: int, stride: int, padding: int, outputs: int) -> int:
     """(output position, kernel tap) pairs of one axis that fall inside the image."""
-    reached = np.arange(outputs)[:, None] * stride - padding + np.arange(kernel)
-    return int(((reached >= 0) & (reached < size)).sum())
+    offset = padding - np.arange(kernel)  # output o meets input o · stride − offset
+    first = np.maximum(-(-offset // stride), 0)
+    last = np.minimum((offset + size - 1) // stride, outputs - 1)
+    return int(np.maximum(last - first + 1, 0).sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,8 +167,16 @@ class Network:
     stages: tuple[Stage, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or len(self.name) > 128:
-            raise NetworkError(f"network name is {self.name!r}; use 1 to 128 characters")
+        if (
+            not isinstance(self.name, str)
+            or not 1 <= len(self.name) <= 128
+            or not self.name.isprintable()
+        ):
+            raise NetworkError(f"network name is {self.name!r}; use 1 to 128 printable characters")
+        if not isinstance(self.input, Input):
+            raise NetworkError(f"input is {self.input!r}; give an Input(shape=..., encoding=...)")
+        if not isinstance(self.layers, Sequence):
+            raise NetworkError(f"layers are {self.layers!r}; give a list of layers")
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "stages", tuple(_lower(self.input, self.layers)))
 
@@ -236,7 +248,8 @@ class Network:
 
     def predict(self, outputs: NDArray[np.int32]) -> NDArray[np.int64]:
         """Class of the highest score, ties to the lowest class."""
-        return np.argmax(self.scores(outputs), axis=1)
+        classes: NDArray[np.int64] = np.argmax(self.scores(outputs), axis=1)
+        return classes
 
     @property
     def hash(self) -> str:
@@ -276,8 +289,8 @@ def describe_layer(layer: Layer) -> tuple[str, dict[str, Any], dict[str, NDArray
         assert layer.directions is not None
         arrays = {"thresholds": layer.thresholds, "directions": layer.directions}
         return "threshold", {"n": layer.n}, arrays
-    arrays = {"scale": layer.scale, "offset": layer.offset}
-    return "readout", {}, {k: v for k, v in arrays.items() if v is not None}
+    affine = {"scale": layer.scale, "offset": layer.offset}
+    return "readout", {}, {k: v for k, v in affine.items() if v is not None}
 
 
 def _lower(entry: Input, layers: Sequence[Layer]) -> list[Stage]:
@@ -290,6 +303,7 @@ def _lower(entry: Input, layers: Sequence[Layer]) -> list[Stage]:
             )
     if not layers or not isinstance(layers[-1], Readout):
         raise NetworkError("the last layer must be Readout")
+    _check_neurons(entry.shape, "input")
     stages: list[Stage] = []
     shape: tuple[int, ...] = entry.shape
     maximum, spikes = entry.maximum, entry.spikes_per_neuron
@@ -315,6 +329,12 @@ def _lower(entry: Input, layers: Sequence[Layer]) -> list[Stage]:
             break
         maximum, spikes = stage.levels.maximum, 1
     return stages
+
+
+def _check_neurons(shape: tuple[int, ...], where: str) -> None:
+    count = math.prod(shape)
+    if count > MAX_NEURONS:
+        raise NetworkError(f"{where} has {count} neurons; at most {MAX_NEURONS} are possible")
 
 
 def _stage(rest: list[Layer], shape: tuple[int, ...], maximum: int, spikes: int) -> Stage:
@@ -354,14 +374,17 @@ def _stage(rest: list[Layer], shape: tuple[int, ...], maximum: int, spikes: int)
         )
     magnitude = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * maximum
     if int(magnitude.max()) > SUM_LIMIT:
-        raise NetworkError(f"{where}: a sum may reach {int(magnitude.max())}, beyond 32-bit integers")
+        raise NetworkError(
+            f"{where}: a sum may reach {int(magnitude.max())}, beyond 32-bit integers"
+        )
     sum_shape = (weights.shape[0], height, width)
+    _check_neurons(sum_shape, where)
     pool_layer = rest.pop(0) if rest and isinstance(rest[0], MaxPool2d) else None
     pooled_sums = pool_layer is not None
-    if not rest or not isinstance(rest[0], (Threshold, Readout)):
-        found = type(rest[0]).__name__ if rest else "nothing"
+    head = rest.pop(0) if rest else None
+    if not isinstance(head, (Threshold, Readout)):
+        found = "nothing" if head is None else type(head).__name__
         raise NetworkError(f"{where} must be followed by Threshold or Readout, not {found}")
-    head = rest.pop(0)
     if isinstance(head, Readout):
         if pool_layer is not None or sum_shape[1:] != (1, 1):
             raise NetworkError(
@@ -386,7 +409,8 @@ def _stage(rest: list[Layer], shape: tuple[int, ...], maximum: int, spikes: int)
             pool_layer = rest.pop(0)
         pool, output_shape = None, sum_shape
         if isinstance(pool_layer, MaxPool2d):
-            assert pool_layer.stride is not None and directions is not None
+            assert pool_layer.stride is not None
+            assert directions is not None
             negative = directions < 0 if pooled_sums else np.zeros(sum_shape[0], bool)
             pool = Pool(size=pool_layer.size, stride=pool_layer.stride, minimum=negative)
             rows, columns = (
