@@ -8,7 +8,7 @@ and chosen when it is first used (``neuromorph/kernels/vcount_select.c``).
 import os
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 KERNELS = "neuromorph/kernels"
 CHECKED = os.environ.get("NEUROMORPH_CHECKED") == "1"
@@ -30,6 +30,7 @@ extensions = [
 ]
 
 setup(
+    packages=[*find_packages(include=["neuromorph", "neuromorph.*"]), "neuromorph.networks"],
     ext_modules=cythonize(
         [e for e in extensions if os.path.exists(e.sources[0])],
         compiler_directives={

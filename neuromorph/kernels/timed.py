@@ -131,20 +131,20 @@ def _rows(mapping: Mapping) -> list[dict[str, Any]]:
             first = targets[0] if targets else 0
             rows[row] = {**table, "links": (first, len(targets))}
             rows[row]["numbers"] = neurons.astype(np.int32)
-    for r, row in enumerate(rows):
+    for r, entry in enumerate(rows):
         x, y = (int(v) for v in mapping.tiles[r])
         gap = mapping.chip.inject_ticks if r == 0 else mapping.chip.spike_ticks
-        row["place"] = (x, y, gap)
-        row["links"] = (int(sources[r]), *row["links"])
+        entry["place"] = (x, y, gap)
+        entry["links"] = (int(sources[r]), *entry["links"])
         if r == 0:
-            row.update(stage=-1, sums=(0,) * 6, box=(0,) * 4)
+            entry.update(stage=-1, sums=(0,) * 6, box=(0,) * 4)
             continue
         s = mapping.slices[r - 1]
-        row["stage"] = s.stage
-        row["sums"] = tuple(
+        entry["stage"] = s.stage
+        entry["sums"] = tuple(
             v for a, b in (s.channels, s.sum_rows, s.sum_columns) for v in (a, b - a)
         )
-        row["box"] = tuple(v for a, b in (s.rows, s.columns) for v in (a, b - a))
+        entry["box"] = tuple(v for a, b in (s.rows, s.columns) for v in (a, b - a))
     return rows
 
 
