@@ -39,11 +39,12 @@ def mix(x: int) -> int:
 
 
 def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    x = x ^ (x >> np.uint32(16))
-    x = x * np.uint32(0x7FEB352D)
-    x ^= x >> np.uint32(15)
-    x *= np.uint32(0x846CA68B)
-    x ^= x >> np.uint32(16)
+    with np.errstate(over="ignore"):  # NumPy warns when a scalar wraps, which it should
+        x = x ^ (x >> np.uint32(16))
+        x = x * np.uint32(0x7FEB352D)
+        x ^= x >> np.uint32(15)
+        x *= np.uint32(0x846CA68B)
+        x ^= x >> np.uint32(16)
     return x
 
 
