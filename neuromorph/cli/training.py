@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from neuromorph.cli.common import as_json, emit
+from neuromorph.events import format_table
 
 __all__ = ["train"]
 
@@ -37,6 +39,14 @@ __all__ = ["train"]
     show_default=True,
     help="Seeds trained side by side, a process each.",
 )
+@click.option(
+    "--sweep",
+    "axes",
+    metavar="KEY=V,V,…",
+    multiple=True,
+    help="Train a variant for each value of a recipe key, as in --sweep activation.r=0.1,0.5; "
+    "given twice, every combination. Goes to --out, default: trained/NAME-sweep.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @as_json
 def train(
@@ -46,6 +56,7 @@ def train(
     data: Path | None,
     out: Path | None,
     jobs: int,
+    axes: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -54,12 +65,23 @@ def train(
     Started again with the same output folder, it goes on where it stopped.
     """
     from neuromorph.training import load_recipe, train_seeds
+    from neuromorph.training import sweep as run_sweep
+    from neuromorph.training.sweep import parse_axis
 
     loaded = load_recipe(recipe)
+    options: dict[str, Any] = {
+        "folder": data,
+        "epochs": epochs,
+        "jobs": jobs,
+        "progress": not quiet,
+    }
+    if axes:
+        folder = out or Path("trained") / f"{loaded.name}-sweep"
+        summary = run_sweep(loaded, [parse_axis(a) for a in axes], seeds, out=folder, **options)
+        emit(as_json, {**summary, "out": str(folder)}, f"{_table(summary)}\nwritten to {folder}")
+        return
     folder = out or Path("trained") / loaded.name
-    result = train_seeds(
-        loaded, seeds, folder=data, out=folder, epochs=epochs, jobs=jobs, progress=not quiet
-    )
+    result = train_seeds(loaded, seeds, out=folder, **options)
     test = result["test_accuracy"]
     spread = "" if test["sd"] is None else f" ± {test['sd']:.2%}"
     text = (
@@ -67,3 +89,21 @@ def train(
         f"{len(result['seeds'])} seed(s), last epoch\nwritten to {folder}"
     )
     emit(as_json, {**result, "out": str(folder)}, text)
+
+
+def _table(summary: dict[str, Any]) -> str:
+    rows = []
+    for row in summary["rows"]:
+        test, zeros = row["test_accuracy"], row["activation_zeros"]
+        rows.append(
+            [
+                ", ".join(f"{key} = {value}" for key, value in row["settings"].items()),
+                f"{row['validation_accuracy']['mean']:.2%}",
+                f"{test['mean']:.2%}" + ("" if test["sd"] is None else f" ± {test['sd']:.2%}"),
+                "" if zeros is None else f"{zeros:.1%}",
+                f"{row['weight_zeros']:.1%}",
+                f"{row['resting_fraction']:.1%}",
+            ]
+        )
+    header = ["setting", "validation", "test", "activations at 0", "weights at 0", "pairs at rest"]
+    return format_table(header, rows)

@@ -20,8 +20,10 @@ from neuromorph.training.functional import phi
 from neuromorph.training.layers import Activation, BatchNorm, DiscreteConv2d, DiscreteLinear
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.models import DiscreteNetwork, Stage, build_model
+from neuromorph.training.quantize import quantize
 from neuromorph.training.recipe import Recipe, load_recipe, parse_recipe
 from neuromorph.training.seeds import train_seeds
+from neuromorph.training.sweep import sweep
 from neuromorph.training.train import Trained, train
 
 __all__ = [
@@ -40,7 +42,9 @@ __all__ = [
     "parameter_groups",
     "parse_recipe",
     "phi",
+    "quantize",
     "squared_hinge",
+    "sweep",
     "train",
     "train_seeds",
 ]

@@ -1,4 +1,4 @@
-"""Learning curves of several seeds as one picture; needs matplotlib (extra ``report``)."""
+"""Pictures of training: learning curves and sweeps; need matplotlib (extra ``report``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from neuromorph.errors import RecipeError
 
-__all__ = ["can_draw", "draw_curves"]
+__all__ = ["can_draw", "draw_curves", "draw_sweep"]
 
 
 def can_draw() -> bool:
@@ -31,11 +31,7 @@ def draw_curves(result: dict[str, Any], path: Path) -> None:
     RecipeError
         The file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(8, 3.2)
     errors, losses = figure.subplots(1, 2)
     for index, seed in enumerate(result["seeds"]):
         epochs = range(1, len(seed["history"]) + 1)
@@ -57,6 +53,88 @@ def draw_curves(result: dict[str, Any], path: Path) -> None:
     if len(result["seeds"]) <= 10:
         errors.legend(fontsize=7)
     figure.suptitle(result["name"], fontsize=11)
+    _save(figure, path)
+
+
+def draw_sweep(summary: dict[str, Any], path: Path) -> None:
+    """Accuracy against the varied keys: a line with measured zeros, or a map for two keys.
+
+    Parameters
+    ----------
+    summary : dict
+        As :func:`neuromorph.training.sweep` returns it.  With more than two
+        keys the combinations stand side by side by name.
+    path : path
+        PNG file.
+
+    Raises
+    ------
+    RecipeError
+        The file cannot be written.
+    """
+    axes, rows = summary["axes"], summary["rows"]
+    if len(axes) == 2:
+        figure = _map(axes, rows)
+    else:
+        figure = _line(axes, rows)
+    figure.suptitle(summary["name"], fontsize=11)
+    _save(figure, path)
+
+
+def _line(axes: list[Any], rows: list[dict[str, Any]]) -> Any:
+    figure = _figure(8, 3.2)
+    left, right = figure.subplots(1, 2)
+    names = [", ".join(str(v) for v in row["settings"].values()) for row in rows]
+    places = range(len(rows))
+    means = [100 * row["test_accuracy"]["mean"] for row in rows]
+    spreads = [100 * (row["test_accuracy"]["sd"] or 0.0) for row in rows]
+    left.errorbar(places, means, spreads, marker="o", capsize=3)
+    left.set(title="test accuracy, % (mean ± sd)")
+    for key, label in (
+        ("activation_zeros", "activations at 0"),
+        ("weight_zeros", "weights at 0"),
+        ("resting_fraction", "pairs at rest"),
+    ):
+        if all(row[key] is not None for row in rows):
+            right.plot(places, [100 * row[key] for row in rows], marker="o", label=label)
+    right.set(title="measured zeros, %", ylim=(0, 100))
+    right.legend(fontsize=8)
+    for part in (left, right):
+        part.set_xticks(list(places), names, rotation=45 if max(map(len, names)) > 6 else 0)
+        part.set_xlabel(", ".join(key for key, _ in axes))
+        part.grid(True, linewidth=0.3)
+    return figure
+
+
+def _map(axes: list[Any], rows: list[dict[str, Any]]) -> Any:
+    (down, ys), (across, xs) = axes
+    found = {(r["settings"][down], r["settings"][across]): r["test_accuracy"]["mean"] for r in rows}
+    table = [[100 * found[y, x] for x in xs] for y in ys]
+    figure = _figure(1.6 + 0.9 * len(xs), 1.4 + 0.55 * len(ys))
+    part = figure.subplots()
+    part.imshow(table, cmap="viridis", aspect="auto")
+    low = min(map(min, table))
+    middle = (low + max(map(max, table))) / 2
+    for i, row in enumerate(table):
+        for j, value in enumerate(row):
+            colour = "white" if value < middle else "black"
+            part.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
+    part.set_xticks(range(len(xs)), [str(x) for x in xs])
+    part.set_yticks(range(len(ys)), [str(y) for y in ys])
+    part.set(xlabel=across, ylabel=down, title="test accuracy, %")
+    return figure
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: Path) -> None:
     try:
         figure.savefig(path, dpi=110, metadata={"Software": None})
     except OSError as error:

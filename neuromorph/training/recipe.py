@@ -34,6 +34,7 @@ __all__ = [
     "TrainingPart",
     "load_recipe",
     "parse_recipe",
+    "parse_recipe_dict",
 ]
 
 RECIPE_FILE = "recipe.toml"
@@ -286,9 +287,22 @@ def parse_recipe(text: str) -> Recipe:
         Not TOML, an unknown key, a wrong type or value; names the key.
     """
     try:
-        return msgspec.convert(tomllib.loads(text), Recipe)
+        plain = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"this is not valid TOML: {error}") from None
+    return parse_recipe_dict(plain)
+
+
+def parse_recipe_dict(plain: dict[str, Any]) -> Recipe:
+    """Recipe of plain tables, as TOML gives them.
+
+    Raises
+    ------
+    RecipeError
+        An unknown key, a wrong type or value; names the key.
+    """
+    try:
+        return msgspec.convert(plain, Recipe)
     except msgspec.ValidationError as error:
         cause = error.__cause__
         raise RecipeError(
