@@ -7,11 +7,13 @@ reason, never slipped in.  Times are whole ticks.
 
 from __future__ import annotations
 
+import operator
 import os
+import textwrap
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -20,13 +22,17 @@ from neuromorph.events import Dataflow, format_table
 
 __all__ = ["Chip", "Fact", "Kind", "Sync", "list_chips", "load_chip"]
 
-Kind = Literal["measured", "simulated", "derived", "fitted", "projected", "unstated", "design", "assumed"]
+Kind = Literal[
+    "measured", "simulated", "derived", "fitted", "projected", "unstated", "design", "assumed"
+]
 Sync = Literal["token", "barrier"]
 Storage = Literal["dense", "sparse"]
 Kernels = Literal["shared", "unrolled"]
 
 PRESETS = Path(__file__).parent / "presets" / "chips"
 MAX_FILE_BYTES = 1 << 20
+MAX_CORES = 1 << 20
+LINE = 100  # columns of a printed chip
 
 
 class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,75 +43,94 @@ class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _Count(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    value: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
-    kind: Kind
-    source: Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _Ticks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    value: Annotated[int, msgspec.Meta(ge=0, le=1 << 30)]
-    kind: Kind
-    source: Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _Seconds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    value: Annotated[float, msgspec.Meta(gt=0, le=1.0)]
+class _Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    value: int
     kind: Kind
     source: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    columns: _Count
-    rows: _Count
-    cores_per_tile: _Count
+    columns: _Whole
+    rows: _Whole
+    cores_per_tile: _Whole
 
 
 class _Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    neurons: _Count
-    synapse_bits: _Count
-    axons_in: _Count
-    axons_out: _Count
-    accumulator_bits: _Count
-    axon_entry_bits: _Count
-    index_bits: _Ticks
+    neurons: _Whole
+    synapse_bits: _Whole
+    axons_in: _Whole
+    axons_out: _Whole
+    accumulator_bits: _Whole
+    axon_entry_bits: _Whole
+    index_bits: _Whole
 
 
 class _Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    tick_s: _Seconds
-    axon: _Ticks
-    synapse: _Ticks
-    synapse_lanes: _Count
-    neuron: _Ticks
-    neuron_lanes: _Count
-    spike: _Ticks
-    hop_x: _Ticks
-    hop_y: _Ticks
-    hop_local: _Ticks
-    link: _Ticks
-    inject: _Ticks
-    barrier: _Ticks
+    tick_s: Fact
+    axon: _Whole
+    synapse: _Whole
+    synapse_lanes: _Whole
+    neuron: _Whole
+    neuron_lanes: _Whole
+    spike: _Whole
+    hop_x: _Whole
+    hop_y: _Whole
+    hop_local: _Whole
+    link: _Whole
+    inject: _Whole
+    barrier: _Whole
+    frames_in_flight: _Whole
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    name: str
     description: str
     sync: Sync
     storage: Storage
     kernels: Kernels
     dataflow: Dataflow
-    frames_in_flight: Annotated[int, msgspec.Meta(ge=1, le=64)]
     mesh: _Mesh
     core: _Core
     times: _Times
+
+
+TABLES: dict[str, type[msgspec.Struct]] = {"mesh": _Mesh, "core": _Core, "times": _Times}
+_PLAIN_TIMES = ("tick_s", "synapse_lanes", "neuron_lanes", "frames_in_flight")
+
+
+def _field_of(table: str, key: str) -> str:
+    """Field of :class:`Chip` that a key of the file stands for."""
+    return f"{key}_ticks" if table == "times" and key not in _PLAIN_TIMES else key
+
+
+# Field of Chip -> dotted key in the file, of every number.
+KEYS = {
+    _field_of(table, key): f"{table}.{key}"
+    for table, kind in TABLES.items()
+    for key in kind.__struct_fields__
+}
+# Least and most of every whole number; ticks are 0 … 2**30, all others 1 … 2**40.
+_RANGES = {
+    name: (0, 1 << 30) if name.endswith("_ticks") else (1, 1 << 40)
+    for name in KEYS
+    if name != "tick_s"
+} | {
+    "columns": (1, 1024),
+    "rows": (1, 1024),
+    "accumulator_bits": (1, 32),
+    "index_bits": (0, 64),
+    "frames_in_flight": (1, 64),
+}
+_CHOICES = {"sync": Sync, "storage": Storage, "kernels": Kernels, "dataflow": Dataflow}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
     """A chip: what a core holds, how long things take, how cores are joined.
 
-    Made by :func:`load_chip`; ``facts`` keeps value, kind and source of every
-    number under its dotted key (``"core.neurons"``).
+    Made by :func:`load_chip`; ``dataclasses.replace`` gives a variant.
+    ``facts`` keeps value, kind and source of every number under its dotted key
+    (``"core.neurons"``); a number that was replaced counts as assumed.
 
     Times are in ticks: a core spends ``axon`` on the look-up of an arriving
     spike plus ``synapse`` for every ``synapse_lanes`` synapses of the row it
@@ -113,6 +138,13 @@ class Chip:
     ``spike`` for every packet it sends.  A packet takes ``hop_x`` / ``hop_y``
     a link and ``hop_local`` from the router into a core, and keeps a link
     busy for ``link``.  The input port sends a packet every ``inject``.
+    ``frames_in_flight`` is for token synchronisation.
+
+    Raises
+    ------
+    ChipError
+        A number out of range, an unknown choice, a mesh of more than 2**20
+        cores, index bits with dense storage; names the key.
     """
 
     name: str
@@ -148,6 +180,45 @@ class Chip:
     facts: dict[str, Fact] = field(default_factory=dict, repr=False, compare=False)
     text: str = field(default="", repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        name = self.name
+        if not isinstance(name, str) or not 1 <= len(name) <= 64 or not name.isprintable():
+            raise ChipError(f"chip name is {name!r}; use 1 to 64 printable characters")
+        for key, choices in _CHOICES.items():
+            if getattr(self, key) not in get_args(choices):
+                raise ChipError(
+                    f"{key} is {getattr(self, key)!r}; choose {' or '.join(get_args(choices))}"
+                )
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            try:
+                value = operator.index(value)
+            except TypeError:
+                raise ChipError(f"{KEYS[name]} is {value!r}; it must be a whole number") from None
+            if not least <= value <= most:
+                raise ChipError(f"{KEYS[name]} is {value}; it must be {least} to {most}")
+            object.__setattr__(self, name, value)
+        if not isinstance(self.tick_s, (int, float)) or not 0 < self.tick_s <= 1:
+            raise ChipError(f"times.tick_s is {self.tick_s!r}; it must be above 0 and at most 1 s")
+        if self.cores > MAX_CORES:
+            raise ChipError(f"the mesh has {self.cores} cores; at most {MAX_CORES} are simulated")
+        if self.storage == "dense" and self.index_bits:
+            raise ChipError(
+                f"core.index_bits is {self.index_bits}, but dense storage has no index; "
+                "set it to 0, or storage to sparse"
+            )
+        object.__setattr__(self, "facts", self._facts_now())
+
+    def _facts_now(self) -> dict[str, Fact]:
+        """Facts as given, but for numbers that differ from them by now."""
+        facts = dict(self.facts)
+        for name, key in KEYS.items():
+            value = getattr(self, name)
+            if key in facts and facts[key].value != value:
+                source = f"set in Python; the file says {facts[key].value:g}"
+                facts[key] = Fact(value=value, kind="assumed", source=source)
+        return facts
+
     @property
     def cores(self) -> int:
         """Number of cores."""
@@ -159,14 +230,23 @@ class Chip:
         return tile % self.columns, tile // self.columns
 
     def __str__(self) -> str:
-        rows = [[key, f"{f.value:g}", f.kind, f.source] for key, f in self.facts.items()]
-        return (
-            f"{self.name}: {self.description}\n"
+        head = (
+            f"{textwrap.fill(f'{self.name}: {self.description}', LINE)}\n"
             f"{self.columns} × {self.rows} tiles × {self.cores_per_tile} cores, {self.sync} sync, "
-            f"{self.storage} weights, {self.kernels} kernels, {self.dataflow} dataflow, "
-            f"{self.frames_in_flight} frames in flight\n"
-            + format_table(["number", "value", "kind", "source"], rows)
+            f"{self.storage} weights, {self.kernels} kernels, {self.dataflow} dataflow"
         )
+        rows = [[key, f"{f.value:.10g}", f.kind] for key, f in self.facts.items()]
+        if not rows:
+            return head
+        sources = ["source", "------", *(f.source for f in self.facts.values())]
+        lines = [head, ""]
+        for left, source in zip(
+            format_table(["number", "value", "kind"], rows).split("\n"), sources
+        ):
+            parts = textwrap.wrap(source, LINE - len(left) - 2) or [""]
+            lines.append(f"{left}  {parts[0]}")
+            lines += [" " * (len(left) + 2) + part for part in parts[1:]]
+        return "\n".join(lines)
 
 
 def list_chips() -> list[str]:
@@ -176,6 +256,15 @@ def list_chips() -> list[str]:
 
 def load_chip(name: str | os.PathLike[str]) -> Chip:
     """Read a chip from a TOML file or a preset by name.
+
+    Parameters
+    ----------
+    name : str or path
+        A file, or the name of a preset (:func:`list_chips`).
+
+    Returns
+    -------
+    Chip
 
     Raises
     ------
@@ -190,23 +279,19 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
     """
     path = Path(name)
     try:
-        is_file = path.is_file()
-    except OSError as error:  # a name too long, a folder that may not be entered
-        raise ChipError(f"cannot read chip file {path}: {error.strerror}") from None
-    if not is_file:
-        preset = PRESETS / f"{name}.toml"
-        if str(name) not in list_chips():
-            raise ChipError(
-                f"no chip {str(name)!r}: no such file; presets are {', '.join(list_chips())}"
-            )
-        path = preset
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ChipError(f"{path}: a chip file has at most {MAX_FILE_BYTES} bytes")
+        if not path.is_file():
+            if str(name) not in list_chips():
+                raise ChipError(
+                    f"no chip {str(name)!r}: no such file; presets are {', '.join(list_chips())}"
+                )
+            path = PRESETS / f"{name}.toml"
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ChipError(f"{path} has {size} bytes; a chip file has at most {MAX_FILE_BYTES}")
         text = path.read_bytes().decode()
         data = tomllib.loads(text)
         parsed = msgspec.convert(data, _File)
-    except OSError as error:
+    except OSError as error:  # also a name too long, or a folder that may not be entered
         raise ChipError(f"cannot read chip file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ChipError(f"{path} is not a TOML file: {error}") from None
@@ -214,37 +299,20 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
         raise ChipError(f"{path}: {error}") from None
     facts = {
         f"{table}.{key}": msgspec.convert(entry, Fact)
-        for table in ("mesh", "core", "times")
+        for table in TABLES
         for key, entry in data[table].items()
     }
-    return _chip(parsed, facts, text, path)
+    try:
+        return _chip(parsed, facts, text)
+    except ChipError as error:
+        raise ChipError(f"{path}: {error}") from None
 
 
-def _chip(file: _File, facts: dict[str, Fact], text: str, path: Path) -> Chip:
-    mesh, core, times = file.mesh, file.core, file.times
-    if mesh.columns.value * mesh.rows.value * mesh.cores_per_tile.value > 1 << 20:
-        raise ChipError(f"{path}: mesh has more than {1 << 20} cores")
-    if mesh.columns.value > 1024 or mesh.rows.value > 1024:
-        raise ChipError(f"{path}: mesh has more than 1024 columns or rows")
-    if core.accumulator_bits.value > 32:
-        raise ChipError(
-            f"{path}: core.accumulator_bits is {core.accumulator_bits.value}; at most 32 are simulated"
-        )
-    if file.storage == "dense" and core.index_bits.value:
-        raise ChipError(f"{path}: core.index_bits is for sparse storage; set it to 0 for dense")
-    values: dict[str, Any] = {
-        "columns": mesh.columns,
-        "rows": mesh.rows,
-        "cores_per_tile": mesh.cores_per_tile,
-        **{key: getattr(core, key) for key in core.__struct_fields__},
-        "tick_s": times.tick_s,
-        "synapse_lanes": times.synapse_lanes,
-        "neuron_lanes": times.neuron_lanes,
-        **{
-            f"{key}_ticks": getattr(times, key)
-            for key in times.__struct_fields__
-            if isinstance(getattr(times, key), _Ticks)
-        },
+def _chip(file: _File, facts: dict[str, Fact], text: str) -> Chip:
+    numbers: dict[str, Any] = {
+        _field_of(table, key): getattr(getattr(file, table), key).value
+        for table, kind in TABLES.items()
+        for key in kind.__struct_fields__
     }
     return Chip(
         name=file.name,
@@ -253,8 +321,7 @@ def _chip(file: _File, facts: dict[str, Fact], text: str, path: Path) -> Chip:
         storage=file.storage,
         kernels=file.kernels,
         dataflow=file.dataflow,
-        frames_in_flight=file.frames_in_flight,
         facts=facts,
         text=text,
-        **{key: entry.value for key, entry in values.items()},
+        **numbers,
     )
