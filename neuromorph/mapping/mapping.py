@@ -147,9 +147,7 @@ class Mapping:
         rows = []
         for s in self.slices:
             stage = self.network.stages[s.stage]
-            window = (s.input_rows[1] - s.input_rows[0]) * (
-                s.input_columns[1] - s.input_columns[0]
-            )
+            window = (s.input_rows[1] - s.input_rows[0]) * (s.input_columns[1] - s.input_columns[0])
             rows.append(
                 [
                     s.layer,
@@ -253,9 +251,7 @@ def _place(network: Network, chip: Chip, slices: list[Slice], limits: list[Limit
             column = column if row % 2 == 0 else width - 1 - column
             core = (row * chip.columns + column) * chip.cores_per_tile + place
             placed.append(replace(s, core=core))
-        mapping = Mapping(
-            network=network, chip=chip, slices=tuple(placed), limits=tuple(limits)
-        )
+        mapping = Mapping(network=network, chip=chip, slices=tuple(placed), limits=tuple(limits))
         hops = mapping.packet_hops
         if best is None or hops < fewest:
             best, fewest = mapping, hops

@@ -50,22 +50,24 @@ def partition(network: Network, chip: Chip) -> tuple[list[Slice], list[Limit]]:
 
     Layers are cut from the last to the first, since the output axons of a
     core depend on how the next layer is cut.  A layer that cannot be cut
-    small enough contributes the limits it breaks and no slices.
+    small enough contributes the limits it breaks and no slices; how many
+    output axons the layer before it needs is then not known and not said.
     """
     slices: list[Slice] = []
     limits: list[Limit] = []
-    following: list[Slice] = []
+    following: list[Slice] | None = []
     next_stage: Stage | None = None
+    all_cut = True
     for index in range(len(network.stages) - 1, -1, -1):
         stage = network.stages[index]
-        fan_out = _fan_out(stage, next_stage, following)
+        fan_out = None if following is None else _fan_out(stage, next_stage, following)
         found, needs = _cut_stage(index, stage, chip, fan_out)
         limits = needs + limits
-        slices = found + slices
+        slices = (found or []) + slices
+        all_cut = all_cut and found is not None
         following, next_stage = found, stage
-    limits.append(
-        Limit(limit="cores", needed=len(slices), available=chip.cores, where="whole network")
-    )
+    where = "whole network" if all_cut else "layers that can be cut"
+    limits.append(Limit(limit="cores", needed=len(slices), available=chip.cores, where=where))
     return slices, limits
 
 
@@ -82,21 +84,70 @@ def _fan_out(stage: Stage, nxt: Stage | None, following: list[Slice]) -> NDArray
     return count
 
 
+class _Needs:
+    """What slices of one layer take of the limits of a core."""
+
+    def __init__(self, stage: Stage, chip: Chip, fan_out: NDArray[np.int64] | None) -> None:
+        self.stage, self.chip, self.fan_out = stage, chip, fan_out
+        present = stage.weights != 0 if chip.storage == "sparse" else np.ones_like(stage.weights)
+        # stored weights of each (channel, kernel row, kernel column)
+        self.present = present.astype(np.int64).sum(axis=1)
+
+    def axons_in(self, s: Slice) -> int:
+        """Neurons whose spikes may arrive."""
+        (top, bottom), (left, right) = s.input_rows, s.input_columns
+        return self.stage.input_shape[0] * (bottom - top) * (right - left)
+
+    def axons_out(self, s: Slice) -> int | None:
+        """(output, destination core) pairs; None where the next layer is not cut."""
+        if self.fan_out is None:
+            return None
+        edges = int(self.fan_out[slice(*s.rows), slice(*s.columns)].sum())
+        return (s.channels[1] - s.channels[0]) * edges
+
+    def synapse_bits(self, s: Slice) -> NDArray[np.int64]:
+        """Bits of synapse memory of each channel of the slice."""
+        present = self.present[slice(*s.channels)]
+        if self.chip.kernels == "shared":
+            stored = present.sum(axis=(1, 2))
+        else:
+            taps_y = _taps_per_kernel_row(self.stage, 0, s.sum_rows)
+            taps_x = _taps_per_kernel_row(self.stage, 1, s.sum_columns)
+            stored = present @ taps_x @ taps_y
+        bits: NDArray[np.int64] = stored * (self.stage.weight_levels.bits + self.chip.index_bits)
+        return bits
+
+    def of(self, s: Slice) -> dict[str, int | None]:
+        """Every limit of a core."""
+        return {
+            "neurons": s.neurons,
+            "axons_in": self.axons_in(s),
+            "axons_out": self.axons_out(s),
+            "synapse_bits": int(self.synapse_bits(s).sum()),
+        }
+
+    def channels_that_fit(self, box: Slice) -> int:
+        """Most channels (any run of them) that the box may hold on one core; 0 if none."""
+        if self.axons_in(box) > self.chip.axons_in:
+            return 0
+        room = channels = self.stage.output_shape[0]
+        for needed, available in (
+            (box.neurons // channels, self.chip.neurons),
+            ((self.axons_out(box) or 0) // channels, self.chip.axons_out),
+            (int(self.synapse_bits(box).max()), self.chip.synapse_bits),
+        ):
+            if needed:
+                room = min(room, available // needed)
+        return room
+
+
 def _cut_stage(
-    index: int, stage: Stage, chip: Chip, fan_out: NDArray[np.int64]
-) -> tuple[list[Slice], list[Limit]]:
+    index: int, stage: Stage, chip: Chip, fan_out: NDArray[np.int64] | None
+) -> tuple[list[Slice] | None, list[Limit]]:
     """The cut with the fewest cores, then the fewest axons, that respects every limit."""
     where = f"layer {stage.name!r}"
     channels, height, width = stage.output_shape
-    widest = int(
-        (np.abs(stage.weights.astype(np.int64)).sum(axis=(1, 2, 3)) * stage.input_maximum).max()
-    )
-    accumulator = Limit(
-        limit="accumulator_bits",
-        needed=widest.bit_length() + 1,
-        available=chip.accumulator_bits,
-        where=where,
-    )
+    needs = _Needs(stage, chip, fan_out)
     spatial = stage.pool is None or not stage.pool.overlaps
     best: tuple[tuple[int, int], list[Slice]] | None = None
     parts_y = _part_counts(height) if spatial else [1]
@@ -105,15 +156,17 @@ def _cut_stage(
         if best is not None and ny * nx > best[0][0]:
             continue
         boxes = [_box(index, stage, y, x) for y in cut(height, ny) for x in cut(width, nx)]
-        room = min(_channels_that_fit(stage, chip, box, fan_out) for box in boxes)
+        room = min(needs.channels_that_fit(box) for box in boxes)
         if room == 0:
             continue
         runs = cut(channels, math.ceil(channels / room))
         found = [replace(box, channels=run) for box in boxes for run in runs]
-        cost = (len(found), sum(_needs(stage, chip, s, fan_out)["axons_in"] for s in found))
+        cost = (len(found), sum(needs.axons_in(s) for s in found))
         if best is None or cost < best[0]:
             best = cost, found
-    if best is None:
+    if best is not None:
+        shown, part = best[1], "largest part"
+    else:
         smallest = [
             _box(index, stage, y, x)
             for y in (cut(height, height) if spatial else [(0, height)])
@@ -121,19 +174,39 @@ def _cut_stage(
         ]
         # dense rows are alike, sparse ones are not
         heads = range(channels) if chip.storage == "sparse" else range(1)
-        found = [replace(box, channels=(c, c + 1)) for box in smallest for c in heads]
+        shown = [replace(box, channels=(c, c + 1)) for box in smallest for c in heads]
         part = "smallest possible part"
-    else:
-        found, part = best[1], "largest part"
     limits = []
-    needs = [_needs(stage, chip, s, fan_out) for s in found]
-    for limit in ("neurons", "axons_in", "axons_out", "synapse_bits"):
-        needed = max(need[limit] for need in needs)
+    for limit, most in _most([needs.of(s) for s in shown]).items():
         available = getattr(chip, limit)
         limits.append(
-            Limit(limit=limit, needed=needed, available=available, where=f"{where}, {part}")
+            Limit(limit=limit, needed=most, available=available, where=f"{where}, {part}")
         )
-    return (best[1] if best else []), [*limits, accumulator]
+    limits.append(
+        Limit(
+            limit="accumulator_bits",
+            needed=_largest_sum(stage).bit_length() + 1,
+            available=chip.accumulator_bits,
+            where=where,
+        )
+    )
+    return (None if best is None else best[1]), limits
+
+
+def _most(needs: list[dict[str, int | None]]) -> dict[str, int]:
+    """The largest of every limit that is known."""
+    known: dict[str, int] = {}
+    for need in needs:
+        for limit, amount in need.items():
+            if amount is not None:
+                known[limit] = max(known.get(limit, 0), amount)
+    return known
+
+
+def _largest_sum(stage: Stage) -> int:
+    """Largest magnitude a sum can take on its way, whatever the order of events."""
+    weights = np.abs(stage.weights.astype(np.int64)).sum(axis=(1, 2, 3))
+    return int(weights.max()) * stage.input_maximum
 
 
 def _part_counts(size: int) -> list[int]:
@@ -157,55 +230,10 @@ def _box(index: int, stage: Stage, rows: tuple[int, int], columns: tuple[int, in
     )
 
 
-def _needs(stage: Stage, chip: Chip, s: Slice, fan_out: NDArray[np.int64]) -> dict[str, int]:
-    """What a slice takes of every limit of a core."""
-    channels = s.channels[1] - s.channels[0]
-    rows, columns = s.input_rows, s.input_columns
-    inputs = stage.input_shape[0] * (rows[1] - rows[0]) * (columns[1] - columns[0])
-    edges = int(fan_out[slice(*s.rows), slice(*s.columns)].sum())
-    bits = stage.weight_levels.bits + chip.index_bits
-    weights = stage.weights[slice(*s.channels)]
-    if chip.kernels == "shared":
-        stored = int(np.count_nonzero(weights)) if chip.storage == "sparse" else weights.size
-    else:
-        taps_y = _taps_per_kernel_row(stage, 0, s.sum_rows)
-        taps_x = _taps_per_kernel_row(stage, 1, s.sum_columns)
-        present = weights != 0 if chip.storage == "sparse" else np.ones(weights.shape, bool)
-        stored = int(np.einsum("ocyx,y,x->", present.astype(np.int64), taps_y, taps_x))
-    return {
-        "neurons": s.neurons,
-        "axons_in": inputs,
-        "axons_out": channels * edges,
-        "synapse_bits": stored * bits,
-    }
-
-
 def _taps_per_kernel_row(stage: Stage, axis: int, sums: tuple[int, int]) -> NDArray[np.int64]:
     """How many neurons of the run use each kernel row (or column) inside the image."""
     kernel, size = stage.weights.shape[2 + axis], stage.input_shape[1 + axis]
     reached = np.arange(*sums)[:, None] * stage.stride[axis] - stage.padding[axis]
     reached = reached + np.arange(kernel)
-    return ((reached >= 0) & (reached < size)).sum(axis=0)
-
-
-def _channels_that_fit(stage: Stage, chip: Chip, box: Slice, fan_out: NDArray[np.int64]) -> int:
-    """Most channels (any run of them) that the box may hold on one core; 0 if none."""
-    whole = _needs(stage, chip, box, fan_out)
-    if whole["axons_in"] > chip.axons_in:
-        return 0
-    channels = stage.output_shape[0]
-    heaviest = max(
-        _needs(stage, chip, replace(box, channels=(c, c + 1)), fan_out)["synapse_bits"]
-        for c in (range(channels) if chip.storage == "sparse" else (0,))
-    )
-    room = channels
-    for needed, available in (
-        (whole["neurons"] // channels, chip.neurons),
-        (whole["axons_out"] // channels, chip.axons_out),
-        (heaviest, chip.synapse_bits),
-    ):
-        if needed:
-            room = min(room, available // needed)
-    return room
-
-
+    used: NDArray[np.int64] = ((reached >= 0) & (reached < size)).sum(axis=0)
+    return used

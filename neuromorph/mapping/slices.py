@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def _size(r: Range) -> int:
 def cut(size: int, parts: int) -> list[Range]:
     """``size`` things in ``parts`` runs whose lengths differ by at most one."""
     edges = [size * i // parts for i in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:]))
+    return list(pairwise(edges))
 
 
 def sum_range(stage: Stage, axis: int, outputs: Range) -> Range:
