@@ -74,7 +74,8 @@ class Run:
         """Seconds from first injection to read-out of each sample; timed mode only."""
         if self.started_ticks is None or self.finished_ticks is None:
             return None
-        return (self.finished_ticks - self.started_ticks) * self.mapping.chip.tick_s
+        ticks = (self.finished_ticks - self.started_ticks).astype(np.float64)
+        return ticks * self.mapping.chip.tick_s
 
     @property
     def latency_s(self) -> float | None:
@@ -139,14 +140,25 @@ def simulate(
     NetworkError
         Inputs of wrong shape, dtype or range.
     SimulationError
-        Unknown mode, or a detail the mode does not have.
+        No samples, labels that are not one integer a sample, an unknown mode
+        or detail, or a detail the mode does not have.
     TraceError
         The trace cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromorph as nm
+    >>> mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
+    >>> run = nm.simulate(mapping, np.zeros((2, 1, 8, 8), int), mode="timed")
+    >>> run.outputs.shape, run.latency_s > 0
+    ((2, 10), True)
     """
     if mode not in get_args(Mode):
         raise SimulationError(f"mode is {mode!r}; choose one of {', '.join(get_args(Mode))}")
     if detail is None:
         detail = "packets" if mode == "timed" else "spikes"
+    if detail not in get_args(Detail):
+        raise SimulationError(f"detail is {detail!r}; choose one of {', '.join(get_args(Detail))}")
     if detail == "packets" and mode != "timed":
         raise SimulationError(f"mode {mode!r} has no packets to record; use mode='timed'")
     encoded = mapping.network.encode(inputs)
@@ -161,7 +173,12 @@ def simulate(
 
 
 def _labels(labels: ArrayLike, samples: int) -> NDArray[np.int64]:
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError:
+        raise SimulationError(
+            f"labels have rows of different lengths; need {samples} integers"
+        ) from None
     if array.shape != (samples,) or array.dtype.kind not in "iu":
         raise SimulationError(
             f"labels are {array.dtype} of shape {list(array.shape)}; need {samples} integers"
@@ -208,9 +225,7 @@ def _run(
                 bar.update(len(part))
     outputs = np.concatenate([t.outputs for t in tallies])
     firing = [s.name for s in mapping.network.stages if s.levels is not None]
-    levels = {
-        name: np.concatenate([t.levels[i] for t in tallies]) for i, name in enumerate(firing)
-    }
+    levels = {name: np.concatenate([t.levels[i] for t in tallies]) for i, name in enumerate(firing)}
     return Run(
         mapping=mapping,
         mode=mode,
@@ -222,5 +237,3 @@ def _run(
         trace=None if recorder is None else str(recorder.path),
         _levels=levels,
     )
-
-
