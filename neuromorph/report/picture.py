@@ -5,14 +5,17 @@ Plain SVG from a template: no plotting library, opens in any browser.
 
 from __future__ import annotations
 
+import math
 import os
+import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.energy import EnergyReport, format_joules
 from neuromorph.errors import SimulationError
@@ -22,10 +25,25 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_run"]
 
-# Okabe-Ito colours: told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+# Okabe-Ito colours, told apart by colour-blind readers too, and the text that reads on each.
+COLOURS = (
+    ("#0072B2", "#fff"),
+    ("#E69F00", "#000"),
+    ("#009E73", "#fff"),
+    ("#CC79A7", "#000"),
+    ("#56B4E9", "#000"),
+    ("#D55E00", "#fff"),
+    ("#F0E442", "#000"),
+    ("#999999", "#000"),
+)
 SHOWN_ACTIONS = 9
 SHOWN_SAMPLES = 2000
+SHOWN_LAYERS = 20
+ROOMY_LAYERS = 7
+MESH = 290.0  # side of the box the mesh is drawn in
+LARGEST_TILE = 72.0
+LAYERS_HEIGHT = 270.0
+BINS = 30
 
 
 def draw_run(
@@ -37,29 +55,46 @@ def draw_run(
 ) -> Path:
     """Draw a run as SVG.
 
-    Four panels: the mesh with the slices of every layer (and how busy each
-    core was, in timed mode), the share of synaptic pairs that made an event
-    or rested, dynamic energy by action with its p10–p90 range, and latency
-    (or events) sample by sample.
+    Four panels: the used part of the mesh with the slices of every layer (and
+    how busy each core was, in timed mode), the share of synaptic pairs that
+    made an event or rested, energy by term with its p10–p90 range, and latency
+    against events of every sample (without time: how events are spread).
+
+    Parameters
+    ----------
+    run : Run
+    report : EnergyReport
+        Of the run's counts.
+    path : path
+        File to write; it appears under its name only when it is whole.
+    labels : integer array, shape (samples,), optional
+        For the accuracy.
+
+    Returns
+    -------
+    Path
+        The file written.
 
     Raises
     ------
     SimulationError
-        The file cannot be written.
+        The file cannot be written, or labels that do not fit the run.
     """
     environment = Environment(
         loader=PackageLoader("neuromorph.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: _clean(value) if isinstance(value, str) else value,
     )
+    environment.filters["px"] = lambda value: f"{value:.1f}".removesuffix(".0")
     text = environment.get_template("run.svg.jinja").render(
-        title=f"{run.mapping.network.name} on {run.mapping.chip.name}",
+        title=_short(f"{run.mapping.network.name} on {run.mapping.chip.name}", 80),
         facts=_facts(run, report, labels),
         mesh=_mesh(run),
         layers=_layers(run),
         energy=_energy(report),
-        scatter=_scatter(run),
+        samples=_latencies(run) if run.latencies_s is not None else _histogram(run),
     )
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
@@ -67,138 +102,227 @@ def draw_run(
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text, encoding="utf-8")
         partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise SimulationError(f"cannot write picture {target}: {error.strerror}") from None
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError):
+            raise SimulationError(f"cannot write picture {target}: {error.strerror}") from None
+        raise
     return target
 
 
+def _clean(text: str) -> str:
+    """Text without what XML may not hold (control characters, lone surrogates)."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def _facts(run: Run, report: EnergyReport, labels: ArrayLike | None) -> list[str]:
-    facts = [f"{len(run):,} samples, mode {run.mode}"]
+    facts = [f"{_how_many(run)}, mode {run.mode}"]
     if labels is not None:
         facts.append(f"accuracy {run.accuracy(labels):.2%}")
     facts.append(f"{run.counts.events / len(run):,.0f} synaptic events an inference")
     facts.append(f"{run.counts.resting_fraction:.1%} of pairs at rest")
     if run.latency_s is not None:
         facts.append(f"latency {run.latency_s * 1e6:,.1f} µs")
-    total = report.figures["total"]
-    if total is not None:
-        facts.append(f"energy {format_joules(total.p50)} "
-                     f"({format_joules(total.p10)} … {format_joules(total.p90)})")  # fmt: skip
+    for name in ("total", "dynamic"):
+        figure = report.figures[name]
+        if figure is not None:
+            facts.append(f"{'' if name == 'total' else 'dynamic '}energy {figure}")
+            break
     return facts
 
 
-def _colour(run: Run, layer: str) -> str:
+def _colour(run: Run, layer: str) -> tuple[str, str]:
     names = [s.name for s in run.mapping.network.stages]
     return COLOURS[names.index(layer) % len(COLOURS)]
 
 
+# --- the mesh
+
+
 def _mesh(run: Run) -> dict[str, Any]:
-    """Tiles as squares in a 300×300 box; each used core with colour and busy share."""
-    chip = run.mapping.chip
-    side = 300 / max(chip.columns, chip.rows)
-    per_row = int(np.ceil(np.sqrt(chip.cores_per_tile)))
-    size = (side - 2) / per_row
-    counts = run.counts
+    """The used tiles and one beyond, as squares; each used core with layer and busy share."""
+    chip, counts = run.mapping.chip, run.counts
+    places = [chip.tile(s.core) for s in run.mapping.slices]
+    columns = min(chip.columns, max(x for x, _ in places) + 2)
+    rows = min(chip.rows, max(y for _, y in places) + 2)
+    side = min(LARGEST_TILE, MESH / max(columns, rows))
+    per_row = math.ceil(math.sqrt(chip.cores_per_tile))
+    gap = 1.0 if side > 8 else 0.0
+    size = (side - 2 * gap) / per_row
     cores = []
-    for row, s in enumerate(run.mapping.slices, start=1):
-        x, y = chip.tile(s.core)
+    for row, (s, (x, y)) in enumerate(zip(run.mapping.slices, places), start=1):
         place = s.core % chip.cores_per_tile
-        busy = None
+        busy = ""
         if counts.active_ticks is not None and counts.ticks:
             busy = f"{int(counts.active_ticks[row]) / counts.ticks:.0%}"
+        fill, ink = _colour(run, s.layer)
         cores.append(
             {
-                "x": x * side + 1 + place % per_row * size,
-                "y": y * side + 1 + place // per_row * size,
-                "colour": _colour(run, s.layer),
-                "busy": busy or "",
+                "x": x * side + gap + place % per_row * size,
+                "y": y * side + gap + place // per_row * size,
+                "fill": fill,
+                "ink": ink,
+                "lines": _core_lines(size, s.layer, busy),
                 "label": f"core {s.core}: {s.layer}, {s.neurons} neurons"
                 + (f", busy {busy}" if busy else ""),
             }
         )
-    tiles = [(x * side, y * side) for y in range(chip.rows) for x in range(chip.columns)]
-    return {"side": side, "size": size - 1, "tiles": tiles, "cores": cores}
+    timed = any(core["lines"] for core in cores) and counts.active_ticks is not None
+    shown = f"{columns} × {rows} of " if (columns, rows) != (chip.columns, chip.rows) else ""
+    return {
+        "title": "Cores on the mesh" + (", share of time busy" if timed else ""),
+        "note": f"{run.mapping.cores_used} of {chip.cores:,} cores used; shown: "
+        f"{shown}{chip.columns} × {chip.rows} tiles",
+        "side": side,
+        "size": size - gap,
+        "font": 11 if size >= 44 else 9,
+        "tiles": [(x * side, y * side) for y in range(rows) for x in range(columns)],
+        "cores": cores,
+    }
 
 
-def _layers(run: Run) -> list[dict[str, Any]]:
+def _core_lines(size: float, layer: str, busy: str) -> list[str]:
+    """What fits into the square of a core: layer and busy share, or one of them."""
+    if size >= 44:
+        return [line for line in (_short(layer, int(size / 6.5)), busy) if line]
+    if size >= 24 and busy:
+        return [busy]
+    return []
+
+
+# --- synaptic pairs
+
+
+def _layers(run: Run) -> dict[str, Any]:
     """Of every layer: shares of events, zero weights and zero levels."""
     counts = run.counts
-    result = []
+    bars: list[dict[str, Any]] = []
     for stage in run.mapping.network.stages:
         rows = [i for i, name in enumerate(counts.layers) if name == stage.name]
         dense = int(counts.pairs[rows].sum()) * len(run)
-        tallies = {
-            key: int(sum(counts[a][:, rows].sum() for a in actions)) / dense
+        shares = {
+            key: sum(int(counts[a][:, rows].sum()) for a in actions) / max(dense, 1)
             for key, actions in (
                 ("events", ("xnor_event", "graded_event")),
                 ("weight", ("skip_weight",)),
                 ("level", ("skip_act",)),
             )
         }
-        result.append(
+        bars.append(
             {
                 "name": stage.name,
-                "colour": _colour(run, stage.name),
+                "fill": _colour(run, stage.name)[0],
                 "pairs": f"{dense // len(run):,}",
-                **tallies,
-                "rest": f"{1 - tallies['events']:.1%}",
+                "rest": f"{1 - shares['events']:.1%}",
+                **shares,
             }
         )
-    return result
+    roomy = len(bars) <= ROOMY_LAYERS
+    shown = bars[:SHOWN_LAYERS]
+    lines = len(shown) + (len(bars) > len(shown))
+    step = min(56.0 if roomy else 30.0, LAYERS_HEIGHT / lines)
+    return {
+        "bars": [{**bar, "name": _short(bar["name"], 24 if roomy else 14)} for bar in shown],
+        "more": len(bars) - len(shown),
+        "roomy": roomy,
+        "step": step,
+        "font": min(12.0, step - 2),
+    }
 
 
-def _energy(report: EnergyReport) -> list[dict[str, Any]]:
-    """The dearest terms, static among them, as bars of at most one."""
+# --- energy
+
+
+def _energy(report: EnergyReport) -> dict[str, Any]:
+    """The dearest terms, static among them, as bars of at most one; what is missing."""
     terms = list(report.by_action.items())
     static = report.figures["static"]
-    if static is not None:
+    if static is not None and static.p90 > 0:
         terms.append(("static", static))
-    terms = sorted(terms, key=lambda item: -item[1].p50)[:SHOWN_ACTIONS]
-    most = max((r.p90 for _, r in terms), default=1.0) or 1.0
-    return [
-        {
-            "name": name,
-            "p10": r.p10 / most,
-            "p50": r.p50 / most,
-            "p90": r.p90 / most,
-            "text": format_joules(r.p50),
-        }
-        for name, r in terms
-    ]
-
-
-def _scatter(run: Run) -> dict[str, Any]:
-    """Latency (or resting fraction) against events, one mark a sample, in a unit box."""
-    counts = run.counts
-    events = (counts["xnor_event"] + counts["graded_event"]).sum(axis=1)[:SHOWN_SAMPLES]
-    latencies = run.latencies_s
-    if latencies is not None:
-        values, name, unit = latencies[:SHOWN_SAMPLES] * 1e6, "latency", "µs"
-    else:
-        values = 100 * (1 - events / max(int(counts.pairs.sum()), 1))
-        name, unit = "pairs at rest", "%"
-    x_ticks, x = _scaled(events)
-    y_ticks, y = _scaled(values)
+    terms = sorted(terms, key=lambda item: -item[1].p50)
+    shown = terms[:SHOWN_ACTIONS]
+    most = max((r.p90 for _, r in shown), default=1.0) or 1.0
+    problem = report.dynamic_problem or report.static_problem
+    below = [f"and {len(terms) - len(shown)} smaller terms"] if len(terms) > len(shown) else []
+    below += textwrap.wrap(f"no total: {problem}", 62)[:3] if problem else []
     return {
-        "name": name,
-        "unit": unit,
-        "shown": len(x),
+        "bars": [
+            {
+                "name": name,
+                "p10": r.p10 / most,
+                "p50": r.p50 / most,
+                "p90": r.p90 / most,
+                "text": format_joules(r.p50),
+            }
+            for name, r in shown
+        ],
+        "note": f"bar: median, line: p10 to p90; prices {_short(report.prices, 20)}",
+        "below": below,
+    }
+
+
+# --- samples
+
+
+def _latencies(run: Run) -> dict[str, Any]:
+    """Latency against events, one mark a sample, in a unit box."""
+    latencies = run.latencies_s
+    assert latencies is not None
+    shown = f"the first {SHOWN_SAMPLES:,} of " if len(run) > SHOWN_SAMPLES else ""
+    x_ticks, x = _scaled(_events(run)[:SHOWN_SAMPLES])
+    y_ticks, y = _scaled(latencies[:SHOWN_SAMPLES] * 1e6)
+    return {
+        "title": f"Latency in µs against synaptic events, {shown}{_how_many(run)}",
         "points": list(zip(x, y)),
+        "bars": [],
         "x_ticks": x_ticks,
         "y_ticks": y_ticks,
     }
 
 
-def _scaled(values: Any) -> tuple[list[tuple[float, str]], Sequence[float]]:
+def _histogram(run: Run) -> dict[str, Any]:
+    """How many samples made how many events, in a unit box."""
+    events = _events(run)
+    x_ticks, x = _scaled(events)
+    heights, edges = np.histogram(x, bins=BINS, range=(0.0, 1.0))
+    y_ticks, tops = _scaled(np.array([0, *heights]))
+    return {
+        "title": f"Samples by their synaptic events, {_how_many(run)}",
+        "points": [],
+        "bars": [
+            (float(left), float(right - left), top)
+            for left, right, top in zip(edges[:-1], edges[1:], tops[1:])
+        ],
+        "x_ticks": x_ticks,
+        "y_ticks": y_ticks,
+    }
+
+
+def _events(run: Run) -> NDArray[np.int64]:
+    events: NDArray[np.int64] = (run.counts["xnor_event"] + run.counts["graded_event"]).sum(axis=1)
+    return events
+
+
+def _how_many(run: Run) -> str:
+    return "1 sample" if len(run) == 1 else f"{len(run):,} samples"
+
+
+def _scaled(values: NDArray[Any]) -> tuple[list[tuple[float, str]], Sequence[float]]:
     """Round ticks that span the values, and the values in the unit interval."""
     low, high = float(np.min(values)), float(np.max(values))
+    whole = values.dtype.kind in "iu"
     span = (high - low) or max(abs(high), 1.0)
-    step = 10.0 ** np.floor(np.log10(span / 2))
+    step = 10.0 ** math.floor(math.log10(span / 2))
     step *= next(f for f in (1, 2, 5, 10) if span / (step * f) <= 5)
-    first, last = np.floor(low / step) * step, np.ceil(high / step) * step
+    step = max(step, 1.0) if whole else step
+    first, last = math.floor(low / step) * step, math.ceil(high / step) * step
     last = last if last > first else first + step
     ticks = np.arange(first, last + step / 2, step)
-    digits = max(0, -int(np.floor(np.log10(step))))
+    digits = max(0, -math.floor(math.log10(step)))
     named = [(float((t - first) / (last - first)), f"{t:,.{digits}f}") for t in ticks]
     return named, [float(v) for v in (np.asarray(values, float) - first) / (last - first)]
