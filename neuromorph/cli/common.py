@@ -1,10 +1,14 @@
-"""What all commands share: options, output, errors."""
+"""What all commands share: options, output, errors, samples."""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-from collections.abc import Callable
+import textwrap
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,10 +31,14 @@ __all__ = [
     "data_option",
     "emit",
     "energy_record",
+    "paragraph",
     "prices_option",
     "run_record",
     "samples_of",
 ]
+
+LINE = 100  # columns of printed text
+MAX_DATA_BYTES = 1 << 33
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,21 +60,47 @@ data_option = click.option(
 class Group(click.Group):
     """A group whose commands end with one sentence and exit code 2 on bad input."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command; a terminal that lacks a sign of ours gets ``?`` for it."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the arguments."""
+        with _one_sentence():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; errors of ours and of the file system become one sentence."""
-        try:
+        """Run a command."""
+        with _one_sentence():
             return super().invoke(ctx)
-        except NeuromorphError as error:
-            message = str(error)
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            name = f" {error.filename}" if error.filename else ""
-            message = f"cannot use{name}: {error.strerror or error}"
-        except MemoryError:
-            message = "out of memory; run fewer samples at a time (--samples)"
-        click.echo(f"error: {' '.join(message.split())}", err=True)
-        sys.exit(2)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Bad arguments, errors of ours and of the file system: one line and exit code 2."""
+    try:
+        yield
+        return
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        message = error.format_message().rstrip(".")
+        if error.ctx is not None:
+            message += f"; see {error.ctx.command_path} --help"
+    except NeuromorphError as error:
+        message = str(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = f" {error.filename}" if error.filename else ""
+        message = f"cannot use{name}: {error.strerror or error}"
+    except MemoryError:
+        message = "out of memory; run fewer samples at a time (--samples)"
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(2)
 
 
 def emit(as_json: bool, record: dict[str, Any], text: str) -> None:
@@ -74,53 +108,99 @@ def emit(as_json: bool, record: dict[str, Any], text: str) -> None:
     click.echo(json.dumps(record, indent=2, allow_nan=False) if as_json else text)
 
 
+def paragraph(text: str, *, indent: str = "  ") -> str:
+    """Text with its long lines wrapped; tables are left as they are."""
+    return "\n".join(
+        textwrap.fill(line, LINE, subsequent_indent=indent, break_long_words=False)
+        if len(line) > LINE and "  " not in line.strip()
+        else line
+        for line in text.split("\n")
+    )
+
+
+# --- samples
+
+
 def samples_of(
     network: Network, data: str | None, limit: int | None
 ) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]] | None, str]:
-    """Test images and labels for a network: (images, labels or None, where they come from)."""
-    import numpy as np
-
-    from neuromorph.data import load_data
+    """Samples for a network: (images, labels or None, where they come from)."""
+    from neuromorph.data import DATA_NAMES, load_data
     from neuromorph.errors import RecipeError
 
     own = network.meta.get("data")
-    name, folder = (own, None) if data is None else (data, None)
-    if data is not None and Path(data).is_dir():
-        name, folder = own, data
-    elif data is not None and Path(data).is_file():
-        try:
-            with np.load(data, allow_pickle=False) as file:
-                images = file["images"]
-                labels = file["labels"] if "labels" in file else None
-        except (KeyError, ValueError, OSError, EOFError) as error:
+    name = own if data is None else data
+    folder: str | None = None
+    if data is not None and data not in DATA_NAMES:
+        path = Path(data)
+        if path.is_file():
+            images, labels = _from_npz(path)
+            return *_fitted(network, images, labels, limit), data
+        if not path.is_dir():
             raise RecipeError(
-                f"{data} is not an .npz file with an array 'images': {error}"
-            ) from None
-        except Exception as error:  # zipfile and NumPy raise many types on damaged files
-            raise RecipeError(f"{data} cannot be read: {error}") from None
-        return _limited(network, images, labels, limit, data)
+                f"no data set, folder or file {data!r}; known data sets are {', '.join(DATA_NAMES)}"
+            )
+        name, folder = own, data
     if name is None:
         raise RecipeError(
             f"network {network.name!r} names no data set of its own; give --data NAME or FILE"
         )
     dataset = load_data(str(name), folder)
-    return _limited(
-        network, dataset.test_images, dataset.test_labels, limit, f"{dataset.name}, test images"
-    )
+    fitted = _fitted(network, dataset.test_images, dataset.test_labels, limit)
+    return *fitted, f"test images of {dataset.name}"
 
 
-def _limited(
-    network: Network, images: Any, labels: Any, limit: int | None, source: str
-) -> tuple[Any, Any, str]:
-    if limit is not None:
-        images, labels = images[:limit], None if labels is None else labels[:limit]
-    if images.ndim > 1 and images.shape[1:] != network.input.shape:
-        size = 1
-        for side in images.shape[1:]:
-            size *= side
-        if size == network.input.size:
-            images = images.reshape(len(images), *network.input.shape)
-    return images, labels, source
+def _from_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Arrays ``images`` and, if there, ``labels``; nothing in the file is executed."""
+    import numpy as np
+
+    from neuromorph.errors import RecipeError
+
+    need = "give an .npz file with an integer array 'images' and, if known, 'labels'"
+    if not zipfile.is_zipfile(path):
+        raise RecipeError(f"{path} is not an .npz file; {need}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_DATA_BYTES:
+            raise RecipeError(f"{path} unpacks to {size} bytes; at most {MAX_DATA_BYTES} are read")
+        with np.load(path, allow_pickle=False) as file:
+            if "images" not in file:
+                found = ", ".join(file.files) or "nothing"
+                raise RecipeError(f"{path} holds {found}, but no array 'images'; {need}")
+            images = file["images"]
+            labels = file.get("labels", None)
+    except (RecipeError, MemoryError):
+        raise
+    except Exception as error:  # zipfile and NumPy raise many types on damaged files
+        raise RecipeError(f"{path} cannot be read: {error}; {need}") from None
+    for what, array in (("images", images), ("labels", labels)):
+        if array is not None and (not isinstance(array, np.ndarray) or array.ndim == 0):
+            raise RecipeError(f"{path}: {what!r} is not an array; {need}")
+    if labels is not None and len(labels) != len(images):
+        raise RecipeError(f"{path} holds {len(images)} images but {len(labels)} labels")
+    return images, labels
+
+
+def _fitted(network: Network, images: Any, labels: Any, limit: int | None) -> tuple[Any, Any]:
+    """The first samples, in the shape the network takes if only the writing of it differs.
+
+    A network of vectors takes images flat; a network of images takes them with
+    axes of length one left out or put in, or flat.
+    """
+    images = images[:limit]
+    labels = None if labels is None else labels[:limit]
+    wanted, given = network.input.shape, images.shape[1:]
+    same = [n for n in wanted if n != 1] == [n for n in given if n != 1]
+    size = 1
+    for side in given:
+        size *= side
+    if size == network.input.size and (same or len(wanted) == 1 or len(given) == 1):
+        images = images.reshape(len(images), *wanted)
+    return images, labels
+
+
+# --- records
 
 
 def energy_record(report: EnergyReport) -> dict[str, Any]:
@@ -134,7 +214,7 @@ def energy_record(report: EnergyReport) -> dict[str, Any]:
     record: dict[str, Any] = {"energy_j": short(whole["total"])}
     if whole["total"] is None:
         record["energy_dynamic_j"] = short(whole["dynamic"])
-        record["energy_refused"] = whole.get("refused")
+        record["energy_refused"] = whole["refused"]
     return record
 
 

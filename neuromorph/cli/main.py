@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from neuromorph import __version__
-from neuromorph.cli.common import Group, as_json, chip_option, emit, prices_option
+from neuromorph.cli.common import LINE, Group, as_json, chip_option, emit, paragraph, prices_option
 from neuromorph.cli.running import demo, run
 from neuromorph.cli.training import train
+from neuromorph.errors import NetworkError
+
+if TYPE_CHECKING:
+    from neuromorph.energy import Prices
 
 __all__ = ["main"]
 
@@ -66,7 +72,6 @@ def map_command(network: str, chip: str, dry_run: bool, as_json: bool) -> None:
 def chips_command(name: str | None, as_json: bool) -> None:
     """List the chip presets, or show every number of one with its source."""
     from neuromorph.chip import list_chips, load_chip
-    from neuromorph.events import format_table
 
     if name is not None:
         chip = load_chip(name)
@@ -74,21 +79,40 @@ def chips_command(name: str | None, as_json: bool) -> None:
             key: {"value": f.value, "kind": f.kind, "source": f.source}
             for key, f in chip.facts.items()
         }
-        emit(
-            as_json,
-            {"chip": chip.name, "description": chip.description, "sync": chip.sync, **facts},
-            str(chip),
-        )
+        record = {
+            "chip": chip.name,
+            "description": chip.description,
+            "cores": chip.cores,
+            "sync": chip.sync,
+            "storage": chip.storage,
+            "kernels": chip.kernels,
+            "dataflow": chip.dataflow,
+            "facts": facts,
+        }
+        emit(as_json, record, str(chip))
         return
     found = [load_chip(n) for n in list_chips()]
     records = [
-        {"chip": c.name, "cores": c.cores, "neurons_per_core": c.neurons, "sync": c.sync,
-         "description": c.description}
+        {
+            "chip": c.name,
+            "cores": c.cores,
+            "neurons_per_core": c.neurons,
+            "sync": c.sync,
+            "description": c.description,
+        }
         for c in found
-    ]  # fmt: skip
-    rows = [[c.name, c.cores, c.neurons, c.sync, c.description] for c in found]
-    header = ["chip", "cores", "neurons a core", "sync", "what it is"]
-    emit(as_json, {"chips": records}, format_table(header, rows))
+    ]
+    text = "\n".join(
+        _entry(c.name, f"{c.cores} cores of {c.neurons} neurons, {c.sync} sync", c.description)
+        for c in found
+    )
+    emit(as_json, {"chips": records}, text)
+
+
+def _entry(name: str, *lines: str) -> str:
+    """A name with the lines that belong to it beside it."""
+    wrapped = [part for line in lines for part in textwrap.wrap(line, LINE - 16)]
+    return "\n".join(f"{name if i == 0 else '':<16}{part}" for i, part in enumerate(wrapped))
 
 
 @main.command("networks")
@@ -98,9 +122,16 @@ def networks_command(as_json: bool) -> None:
     from neuromorph.events import format_table
     from neuromorph.network import list_networks, load_network
 
-    records, rows = [], []
+    records: list[dict[str, Any]] = []
+    rows: list[list[str]] = []
+    broken: list[str] = []
     for name, path in list_networks().items():
-        net = load_network(path)
+        try:
+            net = load_network(path)
+        except NetworkError as error:
+            records.append({"network": name, "file": str(path), "error": str(error)})
+            broken.append(f"{name} cannot be used: {error}")
+            continue
         meta: dict[str, Any] = net.meta
         records.append(
             {
@@ -116,22 +147,27 @@ def networks_command(as_json: bool) -> None:
                 "file": str(path),
             }
         )
-        mean, sd = meta.get("seeds_mean"), meta.get("seeds_sd")
-        spread = "" if mean is None else f"{mean:.2%}" + (f" ± {sd:.2%}" if sd else "")
-        own = meta.get("test_accuracy")
+        mean, sd = _percent(meta.get("seeds_mean")), _percent(meta.get("seeds_sd"))
         rows.append(
             [
                 name,
-                meta.get("data") or "",
-                "" if own is None else f"{own:.2%}",
-                spread,
+                str(meta.get("data") or ""),
+                _percent(meta.get("test_accuracy")),
+                f"{mean} ± {sd}" if mean and sd else mean,
                 f"{net.synapses:,}",
                 f"{(net.weight_bits + 7) // 8 / 1024:.1f} KiB",
-                net.input.describe(),
+                f"{net.input.encoding} {'×'.join(map(str, net.input.shape))}",
             ]
         )
     header = ["network", "data", "test", "seeds mean ± sd", "synapses", "weights", "input"]
-    emit(as_json, {"networks": records}, format_table(header, rows))
+    text = paragraph("\n".join([format_table(header, rows), *broken]))
+    emit(as_json, {"networks": records}, text)
+
+
+def _percent(value: Any) -> str:
+    """A share out of a network's ``meta``, which may hold anything."""
+    known = isinstance(value, (int, float)) and math.isfinite(value)
+    return f"{value:.2%}" if known else ""
 
 
 @main.group("trace", cls=Group)
@@ -155,10 +191,11 @@ def trace_info(file: Path, as_json: bool) -> None:
 @as_json
 def trace_validate(file: Path, as_json: bool) -> None:
     """Check every rule of docs/trace-format.md; exit code 1 if one is broken."""
-    from neuromorph.trace import validate
+    from neuromorph.trace import Trace, validate
 
+    Trace(file).close()  # what is no trace at all is bad input, not a broken rule
     problems = validate(file)
-    text = "\n".join(problems) if problems else f"{file} is valid"
+    text = paragraph("\n".join(problems)) if problems else f"{file} is valid"
     emit(as_json, {"file": str(file), "valid": not problems, "problems": problems}, text)
     if problems:
         raise SystemExit(1)
@@ -172,7 +209,11 @@ def energy_group() -> None:
 @energy_group.command("reprice")
 @click.argument("file", type=click.Path(path_type=Path))
 @prices_option
-@click.option("--interval-s", type=float, help="Seconds an inference, for static power.")
+@click.option(
+    "--interval-s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds an inference, for static power (default: as recorded in timed mode).",
+)
 @as_json
 def energy_reprice(file: Path, prices: str, interval_s: float | None, as_json: bool) -> None:
     """Energy of a stored trace at any prices, without running again."""
@@ -182,7 +223,7 @@ def energy_reprice(file: Path, prices: str, interval_s: float | None, as_json: b
     table = load_prices(prices)
     with Trace(file) as trace:
         report = estimate_energy(trace.counts, table, interval_s=interval_s)
-    emit(as_json, report.to_dict(), str(report))
+    emit(as_json, report.to_dict(), paragraph(str(report)))
 
 
 @energy_group.command("prices")
@@ -191,13 +232,40 @@ def energy_reprice(file: Path, prices: str, interval_s: float | None, as_json: b
 def energy_prices(name: str | None, as_json: bool) -> None:
     """List the price files, or show every price of one with its source."""
     from neuromorph.energy import list_prices, load_prices
-    from neuromorph.events import format_table
 
     if name is not None:
         table = load_prices(name)
-        emit(as_json, {"prices": table.name, "description": table.description}, str(table))
+        emit(as_json, _price_record(table), paragraph(str(table)))
         return
     found = [load_prices(n) for n in list_prices()]
     records = [{"prices": p.name, "description": p.description} for p in found]
-    rows = [[p.name, p.description] for p in found]
-    emit(as_json, {"prices": records}, format_table(["prices", "what they are"], rows))
+    emit(as_json, {"prices": records}, "\n".join(_entry(p.name, p.description) for p in found))
+
+
+def _price_record(table: Prices) -> dict[str, Any]:
+    """Every price of a file for JSON."""
+    keys = ("value", "low", "high", "unit", "kind", "source")
+    sram = table.sram
+    return {
+        "prices": table.name,
+        "description": table.description,
+        "node_nm": table.node_nm,
+        "vdd": table.vdd,
+        "chip": table.chip or None,
+        "actions": {n: {k: getattr(p, k) for k in keys} for n, p in table.actions.items()},
+        "static": {n: {k: getattr(p, k) for k in keys} for n, p in table.static.items()},
+        "sram": None
+        if sram is None
+        else {
+            "actions": list(sram.actions),
+            "kind": sram.kind,
+            "source": sram.source,
+            "points": [
+                {k: getattr(p, k) for k in ("capacity_bits", "access_bits", "value", "low", "high")}
+                for p in sram.points
+            ],
+        },
+        "free": dict(table.free),
+        "included": {name: list(holders) for name, holders in table.included.items()},
+        "unpriced": list(table.unpriced()),
+    }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,12 +13,19 @@ from neuromorph.cli.common import (
     chip_option,
     data_option,
     emit,
+    paragraph,
     prices_option,
     run_record,
     samples_of,
 )
 
+if TYPE_CHECKING:
+    from neuromorph.energy import EnergyReport
+    from neuromorph.simulate import Run
+
 __all__ = ["demo", "run"]
+
+SHOWN_TERMS = 6
 
 
 @click.command()
@@ -49,17 +58,15 @@ def demo(out: Path, as_json: bool) -> None:
     report = estimate_energy(result.counts, load_prices("horowitz45"))
     picture = draw_run(result, report, out / "demo.svg", labels=labels)
     record = {**run_record(result, labels, report), "picture": str(picture)}
-    text = "\n\n".join(
-        [
-            f"1. network  {net!r}\n   data     {source}",
-            f"2. mapping  {mapping.summary()}",
-            f"3. run      {_run_lines(result, labels)}\n{result.counts}",
-            f"4. energy   {report}",
-            f"5. written  {result.trace}   (neuromorph trace info {result.trace})\n"
-            f"            {picture}",
-        ]
-    )
-    emit(as_json, record, text)
+    text = [
+        _facts(result, labels, report, source, picture),
+        mapping.summary(),
+        str(result.counts),
+        _costs(report),
+        f"more: neuromorph trace info {result.trace}\n"
+        f"      neuromorph energy reprice {result.trace}",
+    ]
+    emit(as_json, record, "\n\n".join(text))
 
 
 @click.command()
@@ -103,7 +110,11 @@ def run(
     picture: Path | None,
     as_json: bool,
 ) -> None:
-    """Run NETWORK on a chip over the test images of a data set."""
+    """Run NETWORK on a chip over the test images of a data set.
+
+    NETWORK is the name of a trained network (see neuromorph networks), a file
+    or a folder.
+    """
     from neuromorph.chip import load_chip
     from neuromorph.energy import estimate_energy, load_prices
     from neuromorph.mapping import map_network
@@ -124,23 +135,90 @@ def run(
     )
     report = estimate_energy(result.counts, table, interval_s=interval_s)
     record = run_record(result, labels, report)
-    lines = [f"data      {source}", f"run       {_run_lines(result, labels)}", str(result.counts)]
     if picture is not None:
         record["picture"] = str(draw_run(result, report, picture, labels=labels))
-    lines.append(f"energy    {report}")
+    text = [_facts(result, labels, report, source, picture), str(result.counts), _costs(report)]
     if result.trace:
-        lines.append(f"trace     {result.trace}")
-    emit(as_json, record, "\n\n".join(lines))
+        text.append(f"more: neuromorph energy reprice {result.trace} --prices {prices}")
+    emit(as_json, record, "\n\n".join(text))
 
 
-def _run_lines(result, labels) -> str:  # type: ignore[no-untyped-def]  # lazy imports
-    parts = [f"{len(result)} samples, mode {result.mode}"]
+def _facts(run: Run, labels: Any, report: EnergyReport, source: str, picture: Path | None) -> str:
+    """What a reader wants to know first, one line each."""
+    network, counts = run.mapping.network, run.counts
+    facts = [
+        ("network", f"{network.name}, {network.synapses:,} synapses, {network.input.describe()}"),
+        ("chip", f"{run.mapping.chip.name}, {run.mapping.cores_used} of "
+                 f"{run.mapping.chip.cores} cores used"),
+        ("samples", f"{len(run):,} {source}, mode {run.mode}"),
+    ]  # fmt: skip
     if labels is not None:
-        parts.append(f"accuracy {result.accuracy(labels):.2%}")
-    parts.append(f"{result.counts.events / len(result):,.0f} synaptic events an inference")
-    parts.append(f"{result.counts.resting_fraction:.1%} of pairs at rest")
-    if result.latency_s is not None:
-        parts.append(f"latency {result.latency_s * 1e6:,.2f} µs")
-    if result.interval_s is not None:
-        parts.append(f"one result every {result.interval_s * 1e6:,.2f} µs")
-    return ", ".join(parts)
+        facts.append(("accuracy", f"{run.accuracy(labels):.2%}"))
+    if run.latency_s is not None:
+        pace = "" if run.interval_s is None else f", one result every {_time(run.interval_s)}"
+        facts.append(("latency", f"{_time(run.latency_s)} from first input to read-out{pace}"))
+    facts.append(
+        ("events", f"{counts.events / len(run):,.0f} synaptic events an inference, "
+                   f"{counts.resting_fraction:.1%} of all pairs at rest")
+    )  # fmt: skip
+    figures = report.figures
+    if figures["total"] is not None:
+        facts.append(("energy", f"{figures['total']} an inference, prices {report.prices}"))
+    elif figures["dynamic"] is not None:
+        facts.append(("energy", f"{figures['dynamic']} dynamic, prices {report.prices}; no total"))
+    else:
+        facts.append(("energy", f"refused with prices {report.prices}"))
+    facts += [("trace", run.trace)] if run.trace else []
+    facts += [("picture", str(picture))] if picture else []
+    return "\n".join(paragraph(f"{name:<9} {value}", indent=" " * 10) for name, value in facts)
+
+
+def _time(seconds: float) -> str:
+    """Seconds, four digits, in µs or ms."""
+    return f"{seconds * 1e6:,.4g} µs" if seconds < 1e-3 else f"{seconds * 1e3:,.4g} ms"
+
+
+def _costs(report: EnergyReport) -> str:
+    """The dearest terms and the sum, an inference; the whole is in ``energy reprice``."""
+    import numpy as np
+
+    from neuromorph.energy import format_joules
+    from neuromorph.energy.report import Term
+    from neuromorph.events import format_table
+
+    def joined(parts: Iterable[Term]) -> Term:
+        parts = list(parts)
+        draws = np.sum([t.draws for t in parts], axis=0)
+        return Term(draws=draws, nominal=sum(t.nominal for t in parts), kind="")
+
+    terms = dict(report.terms)
+    if not report.static_problem and report.static_terms:
+        terms["static"] = joined(report.static_terms.values())
+    ordered = sorted(terms.items(), key=lambda item: -item[1].nominal)
+    shown, rest = ordered[:SHOWN_TERMS], [term for _, term in ordered[SHOWN_TERMS:]]
+    if len(rest) > 1:
+        shown.append((f"{len(rest)} more", joined(rest)))
+    else:
+        shown = ordered
+    whole = sum(term.nominal for term in terms.values())
+    rows = []
+    for name, term in shown:
+        spread = [format_joules(getattr(term.range, key)) for key in ("p10", "p50", "p90")]
+        rows.append([name, *spread, f"{term.nominal / whole:.1%}"])
+    for name in ("dynamic", "total"):
+        figure = report.figures[name]
+        if figure is not None:
+            spread = [format_joules(getattr(figure, key)) for key in ("p10", "p50", "p90")]
+            rows.append([name, *spread, f"{figure.nominal / whole:.1%}"])
+    lines = [f"energy per inference, prices {report.prices} ({report.conditions})"]
+    if rows:
+        lines.append(format_table(["term", "p10", "p50", "p90", "share"], rows))
+    lines += [
+        f"no total: {problem}"
+        for problem in (report.dynamic_problem, report.static_problem)
+        if problem
+    ]
+    if report.evidence:
+        lines.append(f"worst evidence among the prices used: {report.evidence}")
+    lines += [f"note: {note}" for note in report.notes]
+    return paragraph("\n".join(lines))
