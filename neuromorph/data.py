@@ -1,6 +1,6 @@
 """Data sets as integer arrays, split once and for all into train, validation, test.
 
-``digits`` is built in; ``mnist`` is read from a folder.  Nothing is downloaded.
+``digits`` is built in; the others are read from a folder.  Nothing is downloaded.
 Images have shape (samples, channels, height, width), labels (samples,).
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph import draws
-from neuromorph.errors import RecipeError
+from neuromorph.errors import MissingDependencyError, RecipeError
 
 __all__ = ["DATA_NAMES", "Dataset", "data_folder", "load_data"]
 
-DATA_NAMES = ("digits", "mnist")
+DATA_NAMES = ("digits", "mnist", "cifar10-jpeg")
 
 _DIGITS_TEST = 36  # images of each class
 _DIGITS_VALIDATION = 24
@@ -30,6 +32,11 @@ _DIGITS_SEED = 1797
 
 _MNIST_VALIDATION = 10_000
 _IDX_HEADERS = {"images": 16, "labels": 8}
+_CIFAR_VALIDATION = 500  # images of each class
+_CIFAR_SEED = 32_32_3
+_CIFAR = {"train.npz": 50_000, "test.npz": 10_000}
+_CIFAR_SHAPE = (3, 32, 32)
+
 # file: (MD5 of the decompressed bytes, number of images)
 _MNIST = {
     "train-images-idx3-ubyte.gz": ("6bbc9ace898e44ae57da46a324031adb", 60_000),
@@ -97,20 +104,26 @@ def load_data(name: str, folder: str | os.PathLike[str] | None = None) -> Datase
 
     Parameters
     ----------
-    name : {"digits", "mnist"}
+    name : {"digits", "mnist", "cifar10-jpeg"}
         ``digits``: 1797 images 8×8 of values 0 … 16, built in.  A fixed
         permutation (draws keyed by seed 1797) is dealt out class by class: 36
         images a class are test (360), the next 24 validation (240), the rest
         train (1197).
         ``mnist``: 28×28 of values 0 … 255; the first 50 000 of the training
         files are train, the last 10 000 validation.
+        ``cifar10-jpeg``: 3×32×32 of values 0 … 255; CIFAR-10 as JPEG files of
+        quality 75, so a result on it is not one on CIFAR-10.  A fixed
+        permutation is dealt out class by class: 500 training images a class
+        are validation (5000), the rest train (45 000).
     folder : path, optional
-        Where ``mnist`` lies; see :func:`data_folder`.
+        Where all but ``digits`` lie; see :func:`data_folder`.
 
     Raises
     ------
     RecipeError
         Unknown name; files that are missing, damaged or not the official ones.
+    MissingDependencyError
+        ``cifar10-jpeg`` without Pillow.
 
     Examples
     --------
@@ -121,6 +134,8 @@ def load_data(name: str, folder: str | os.PathLike[str] | None = None) -> Datase
         return _digits()
     if name == "mnist":
         return _mnist(data_folder(folder))
+    if name == "cifar10-jpeg":
+        return _cifar(data_folder(folder))
     raise RecipeError(f"no data set {name!r}; known are {', '.join(DATA_NAMES)}")
 
 
@@ -131,11 +146,7 @@ def _digits() -> Dataset:
             images, labels = file["images"][:, None], file["labels"].astype(np.int64)
     except (OSError, ValueError, KeyError) as error:
         raise RecipeError(f"built-in data {path} cannot be read: {error}") from None
-    order = np.argsort(draws.uniform(_DIGITS_SEED, 0, 0, np.arange(len(labels))), kind="stable")
-    rank = np.empty(len(labels), np.int64)  # place of an image among those of its class
-    for label in range(int(labels.max()) + 1):
-        members = order[labels[order] == label]
-        rank[members] = np.arange(len(members))
+    order, rank = _dealt(labels, _DIGITS_SEED)
     test = order[rank[order] < _DIGITS_TEST]
     held = _DIGITS_TEST + _DIGITS_VALIDATION
     validation = order[(rank[order] >= _DIGITS_TEST) & (rank[order] < held)]
@@ -150,6 +161,16 @@ def _digits() -> Dataset:
         test_images=images[test],
         test_labels=labels[test],
     )
+
+
+def _dealt(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A fixed permutation, and for each image its place in it among those of its class."""
+    order = np.argsort(draws.uniform(seed, 0, 0, np.arange(len(labels))), kind="stable")
+    rank = np.empty(len(labels), np.int64)
+    for label in range(int(labels.max()) + 1):
+        members = order[labels[order] == label]
+        rank[members] = np.arange(len(members))
+    return order, rank
 
 
 def _mnist(folder: Path) -> Dataset:
@@ -191,3 +212,52 @@ def _idx(path: Path) -> NDArray[Any]:
         )
     content = np.frombuffer(data, np.uint8, offset=header)
     return content.reshape(count, 1, 28, 28) if is_images else content.astype(np.int64)
+
+
+def _cifar(folder: Path) -> Dataset:
+    places = (folder / "cifar10-jpeg", folder)
+    place = next((p for p in places if all((p / file).exists() for file in _CIFAR)), None)
+    if place is None:
+        raise RecipeError(
+            f"data set 'cifar10-jpeg' lacks {' or '.join(_CIFAR)}; looked in {places[0]} and "
+            f"{places[1]}; name the folder that holds them with --data FOLDER or NEUROMORPH_DATA"
+        )
+    (images, labels), (test_images, test_labels) = (
+        _jpegs(place / file, count) for file, count in _CIFAR.items()
+    )
+    order, rank = _dealt(labels, _CIFAR_SEED)
+    validation = order[rank[order] < _CIFAR_VALIDATION]
+    train = order[rank[order] >= _CIFAR_VALIDATION]
+    return Dataset(
+        name="cifar10-jpeg",
+        maximum=255,
+        train_images=images[train],
+        train_labels=labels[train],
+        validation_images=images[validation],
+        validation_labels=labels[validation],
+        test_images=test_images,
+        test_labels=test_labels,
+    )
+
+
+def _jpegs(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Decoded images and labels of a file that holds JPEG files end to end."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingDependencyError(
+            "data set 'cifar10-jpeg' needs Pillow; install it with pip install 'neuromorph[train]'"
+        ) from None
+    images = np.empty((count, *_CIFAR_SHAPE), np.uint8)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data, offsets, labels = (file[key] for key in ("jpeg", "offsets", "labels"))
+        if data.dtype != np.uint8 or len(labels) != count or len(offsets) != count + 1:
+            raise ValueError(f"it does not hold {count} images")
+        content = data.tobytes()
+        for index, (start, stop) in enumerate(pairwise(offsets.tolist())):
+            with Image.open(io.BytesIO(content[start:stop]), formats=["JPEG"]) as picture:
+                images[index] = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    except Exception as error:  # zipfile, NumPy and Pillow raise many types on damaged files
+        raise RecipeError(f"data file {path} cannot be read: {error}") from None
+    return images, labels.astype(np.int64)

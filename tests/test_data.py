@@ -2,13 +2,16 @@
 
 import gzip
 import hashlib
+import io
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from neuromorph import data as data_module
 from neuromorph.data import Dataset, data_folder, load_data
-from neuromorph.errors import RecipeError
+from neuromorph.errors import MissingDependencyError, RecipeError
 
 FILES = [
     "train-images-idx3-ubyte.gz",
@@ -117,3 +120,70 @@ def test_mnist_parts():
         (10_000, 1, 28, 28),
     ]
     assert (data.classes, data.maximum) == (10, 255)
+
+
+# --- CIFAR-10 as JPEG
+
+
+def cifar_folder(tmp_path, monkeypatch, counts=(40, 20)):
+    """A tiny stand-in with the form of the real files; one flat colour an image."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    monkeypatch.setattr(data_module, "_CIFAR", dict(zip(("train.npz", "test.npz"), counts)))
+    monkeypatch.setattr(data_module, "_CIFAR_VALIDATION", 1)
+    folder = tmp_path / "cifar10-jpeg"
+    folder.mkdir()
+    for name, count in zip(("train.npz", "test.npz"), counts):
+        files = []
+        for index in range(count):
+            out = io.BytesIO()
+            image.new("RGB", (32, 32), (6 * index, 0, 255)).save(out, "JPEG", quality=95)
+            files.append(out.getvalue())
+        np.savez(
+            folder / name,
+            jpeg=np.frombuffer(b"".join(files), np.uint8),
+            offsets=np.cumsum([0, *map(len, files)]),
+            labels=(np.arange(count) // (count // 10)).astype(np.uint8),
+        )
+    return folder
+
+
+def test_cifar_is_decoded_and_split_by_class(tmp_path, monkeypatch):
+    cifar_folder(tmp_path, monkeypatch)
+    data = load_data("cifar10-jpeg", tmp_path)
+    assert [len(labels) for _, labels in parts(data)] == [30, 10, 20]
+    assert (data.shape, data.classes, data.maximum) == ((3, 32, 32), 10, 255)
+    assert data.validation_labels.tolist() != list(range(10))  # shuffled
+    assert sorted(data.validation_labels.tolist()) == list(range(10))
+    for images, labels in parts(data)[:2]:
+        red = images[:, 0].mean(axis=(1, 2))
+        assert np.abs(red // 6 // 4 - labels).max() <= 1  # JPEG colours are near, not equal
+        assert images[:, 2].min() > 200 > images[:, 1].max()
+
+
+@pytest.mark.parametrize(
+    ("breakage", "sentence"),
+    [
+        (lambda f: (f / "test.npz").unlink(), "data set 'cifar10-jpeg' lacks train.npz or test"),
+        (lambda f: (f / "test.npz").write_bytes(b""), "test.npz cannot be read"),
+        (lambda f: (f / "test.npz").write_bytes(b"PK" * 99), "test.npz cannot be read"),
+        (
+            lambda f: np.savez(f / "test.npz", jpeg=np.zeros(9, np.uint8), labels=np.zeros(2)),
+            "test.npz cannot be read",
+        ),
+        (
+            lambda f: (f / "train.npz").write_bytes((f / "test.npz").read_bytes()),
+            "train.npz cannot be read: it does not hold 40 images",
+        ),
+    ],
+)
+def test_broken_cifar_is_one_sentence(breakage, sentence, tmp_path, monkeypatch):
+    breakage(cifar_folder(tmp_path, monkeypatch))
+    with pytest.raises(RecipeError, match=sentence):
+        load_data("cifar10-jpeg", tmp_path)
+
+
+def test_cifar_without_pillow_names_the_extra(tmp_path, monkeypatch):
+    cifar_folder(tmp_path, monkeypatch)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingDependencyError, match="needs Pillow; install it with pip install"):
+        load_data("cifar10-jpeg", tmp_path)
