@@ -198,7 +198,18 @@ class Fit:
 
 
 def check_fit(network: Network, chip: Chip) -> Fit:
-    """Dry run of :func:`map_network`: every limit beside what is needed, nothing raised."""
+    """Dry run of :func:`map_network`: every limit beside what is needed, nothing raised.
+
+    Parameters
+    ----------
+    network : Network
+    chip : Chip
+
+    Returns
+    -------
+    Fit
+        ``fits``, ``limits``, and the mapping if it fits.
+    """
     slices, limits = partition(network, chip)
     fits = all(limit.fits for limit in limits)
     mapping = _place(network, chip, slices, limits) if fits else None
@@ -208,9 +219,18 @@ def check_fit(network: Network, chip: Chip) -> Fit:
 def map_network(network: Network, chip: Chip) -> Mapping:
     """Place a network on a chip.
 
-    Every layer is cut into boxes of channels, rows and columns that respect
-    all limits of a core with the fewest cores; the slices then follow a
+    Every layer is cut into equal boxes of channels, rows and columns that
+    respect all limits of a core, as few as possible; the slices then follow a
     snake of the width with the fewest packet-hops.
+
+    Parameters
+    ----------
+    network : Network
+    chip : Chip
+
+    Returns
+    -------
+    Mapping
 
     Raises
     ------

@@ -16,11 +16,11 @@ from neuromorph.network import Network, Stage
 __all__ = ["Limit", "partition"]
 
 REMEDIES = {
-    "neurons": "use a chip with more neurons a core, or fewer channels",
+    "neurons": "use a chip with more neurons a core, or a pool with smaller, separate windows",
     "axons_in": "use a chip with more input axons, or a layer with a smaller fan-in",
     "axons_out": "use a chip with more output axons, or larger cores in the next layer",
-    "synapse_bits": "use a chip with more synapse memory, or fewer levels a weight",
-    "accumulator_bits": "use a chip with wider accumulators, or fewer levels",
+    "synapse_bits": "use a chip with more synapse memory, a smaller fan-in, or fewer weight levels",
+    "accumulator_bits": "use a chip with wider accumulators, a smaller fan-in, or fewer levels",
     "cores": "use a larger mesh or larger cores, or a smaller network",
 }
 
@@ -126,19 +126,30 @@ class _Needs:
             "synapse_bits": int(self.synapse_bits(s).sum()),
         }
 
-    def channels_that_fit(self, box: Slice) -> int:
-        """Most channels (any run of them) that the box may hold on one core; 0 if none."""
-        if self.axons_in(box) > self.chip.axons_in:
-            return 0
-        room = channels = self.stage.output_shape[0]
-        for needed, available in (
-            (box.neurons // channels, self.chip.neurons),
-            ((self.axons_out(box) or 0) // channels, self.chip.axons_out),
-            (int(self.synapse_bits(box).max()), self.chip.synapse_bits),
-        ):
-            if needed:
-                room = min(room, available // needed)
-        return room
+    def parts(self, boxes: list[Slice]) -> int | None:
+        """Fewest runs of channels that let every box fit; None if one channel does not."""
+        channels, chip = self.stage.output_shape[0], self.chip
+        room = channels
+        for box in boxes:
+            if self.axons_in(box) > chip.axons_in:
+                return None
+            for needed, available in (
+                (box.neurons // channels, chip.neurons),
+                ((self.axons_out(box) or 0) // channels, chip.axons_out),
+            ):
+                room = min(room, available // needed) if needed else room
+        if room == 0:
+            return None
+        bits = np.zeros((len(boxes), channels + 1), np.int64)
+        bits[:, 1:] = np.cumsum([self.synapse_bits(box) for box in boxes], axis=1)
+        if (np.diff(bits, axis=1) > chip.synapse_bits).any():
+            return None
+        fewest = max(math.ceil(channels / room), math.ceil(bits[:, -1].max() / chip.synapse_bits))
+        for parts in range(max(fewest, 1), channels + 1):
+            edges = [0, *(stop for _, stop in cut(channels, parts))]
+            if (np.diff(bits[:, edges], axis=1) <= chip.synapse_bits).all():
+                return parts
+        raise AssertionError("single channels fit, so there is a cut")
 
 
 def _cut_stage(
@@ -156,10 +167,10 @@ def _cut_stage(
         if best is not None and ny * nx > best[0][0]:
             continue
         boxes = [_box(index, stage, y, x) for y in cut(height, ny) for x in cut(width, nx)]
-        room = min(needs.channels_that_fit(box) for box in boxes)
-        if room == 0:
+        parts = needs.parts(boxes)
+        if parts is None:
             continue
-        runs = cut(channels, math.ceil(channels / room))
+        runs = cut(channels, parts)
         found = [replace(box, channels=run) for box in boxes for run in runs]
         cost = (len(found), sum(needs.axons_in(s) for s in found))
         if best is None or cost < best[0]:

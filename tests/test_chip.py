@@ -1,0 +1,316 @@
+"""Chips: presets with their evidence, and one sentence for every file that is none.
+
+The oracle for presets is ``tomllib`` and the figures of the cited papers,
+typed in here again; sentences are tested by their text.
+"""
+
+import dataclasses
+import doctest
+import os
+import tomllib
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import neuromorph as nm
+import neuromorph.chip
+from neuromorph.chip import KEYS, PRESETS, Kind, list_chips
+from neuromorph.errors import ChipError
+
+GXNOR45 = (PRESETS / "gxnor45.toml").read_text(encoding="utf-8")
+
+
+def sentence(function, *args, **kwargs):
+    """The one sentence of the ChipError that a call must raise."""
+    with pytest.raises(ChipError) as caught:
+        function(*args, **kwargs)
+    text = str(caught.value)
+    assert text.strip()
+    assert "\n" not in text
+    return text
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """Load gxnor45 with one text replaced; the sentence without the path."""
+
+    def load(old, new, count=1):
+        assert GXNOR45.count(old) >= count, old
+        path = tmp_path / "chip.toml"
+        path.write_text(GXNOR45.replace(old, new), encoding="utf-8")
+        text = sentence(nm.load_chip, path)
+        assert text.startswith(f"{path}"), text
+        return text.removeprefix(f"{path}").lstrip(": ")
+
+    return load
+
+
+# --- presets
+
+
+def test_list_of_presets():
+    assert list_chips() == ["gxnor45", "loihi14"]
+
+
+@pytest.mark.parametrize("name", list_chips())
+def test_every_number_of_a_preset_has_value_kind_and_source(name):
+    data = tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+    chip = nm.load_chip(name)
+    numbers = 0
+    for table, entries in data.items():
+        if not isinstance(entries, dict):
+            assert isinstance(entries, str), f"{table} is a bare number, without evidence"
+            continue
+        for key, entry in entries.items():
+            assert set(entry) == {"value", "kind", "source"}, key
+            fact = chip.facts[f"{table}.{key}"]
+            assert (fact.value, fact.kind, fact.source) == tuple(entry.values())
+            assert fact.kind in get_args(Kind)
+            assert len(fact.source) > 5
+            numbers += 1
+    assert numbers == len(chip.facts) == len(KEYS)
+    for field, key in KEYS.items():
+        assert getattr(chip, field) == chip.facts[key].value, field
+
+
+@pytest.mark.parametrize("name", list_chips())
+def test_what_a_preset_assumes_says_why(name):
+    for key, fact in nm.load_chip(name).facts.items():
+        if fact.kind == "assumed":
+            assert "not in the cited text" in fact.source or "taken" in fact.source, key
+
+
+def test_loihi_has_the_published_figures():
+    """Davies et al. 2018: 128 cores of 1024 compartments and 128 KB, times in Table 1."""
+    chip = nm.load_chip("loihi14")
+    assert chip.cores == 128
+    assert (chip.neurons, chip.synapse_bits) == (1024, 128 * 1024 * 8)
+    assert (chip.axons_in, chip.axons_out) == (4096, 4096)
+    seconds = {
+        "synapse_ticks": 3.5e-9,
+        "neuron_ticks": 8.4e-9,
+        "hop_x_ticks": 4.1e-9,
+        "hop_y_ticks": 6.5e-9,
+        "hop_local_ticks": 2.1e-9,
+        "barrier_ticks": 465e-9,
+    }
+    for field, published in seconds.items():
+        assert getattr(chip, field) * chip.tick_s == pytest.approx(published, rel=1e-12), field
+    assert (chip.sync, chip.storage, chip.kernels) == ("barrier", "sparse", "unrolled")
+
+
+def test_our_own_core_is_said_to_be_a_design():
+    chip = nm.load_chip("gxnor45")
+    assert {f.kind for f in chip.facts.values()} == {"design"}
+    assert "not silicon" in chip.description
+    assert chip.tick_s == 2e-9  # 500 MHz
+
+
+def test_tiles_count_along_rows():
+    chip = nm.load_chip("loihi14")  # 8 × 4 tiles of 4
+    assert [chip.tile(core) for core in (0, 3, 4, 31, 32, 127)] == [
+        (0, 0), (0, 0), (1, 0), (7, 0), (0, 1), (7, 3),
+    ]  # fmt: skip
+
+
+def test_a_file_may_be_anywhere_and_any_path(tmp_path):
+    path = tmp_path / "my chip.toml"
+    path.write_text(GXNOR45, encoding="utf-8")
+    assert nm.load_chip(path) == nm.load_chip(str(path)) == nm.load_chip("gxnor45")
+    assert nm.load_chip(path).text == GXNOR45
+
+
+@pytest.mark.parametrize("name", list_chips())
+def test_printed_chip_shows_every_source_in_a_hundred_columns(name):
+    chip = nm.load_chip(name)
+    text = str(chip)
+    assert max(map(len, text.splitlines())) <= 100
+    words = text.split()
+    for key, fact in chip.facts.items():
+        assert key in words
+        assert all(word in words for word in fact.source.split()), key
+
+
+def test_doctests():
+    assert doctest.testmod(neuromorph.chip).failed == 0
+
+
+# --- files that are none
+
+
+def test_unknown_name_lists_the_presets():
+    assert sentence(nm.load_chip, "gxnor54") == (
+        "no chip 'gxnor54': no such file; presets are gxnor45, loihi14"
+    )
+    assert sentence(nm.load_chip, "").startswith("no chip ''")
+
+
+def test_a_folder_is_no_chip(tmp_path):
+    assert "no such file" in sentence(nm.load_chip, tmp_path)
+
+
+def test_name_too_long():
+    assert sentence(nm.load_chip, "x" * 300).endswith(": File name too long")
+
+
+def test_not_toml(broken):
+    assert broken('sync = "token"', "sync = token").startswith("is not a TOML file: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "Object missing required field `name`"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(range(256)), "is not a TOML file: "),
+        (b'name = "\xff\xfe"', "is not a TOML file: "),
+        (b"[" * 100_000, "is not a TOML file: "),
+        (b"a = " + b"[" * 100_000, "is not a TOML file: "),
+        (b'name = "a"\nname = "b"', "is not a TOML file: Cannot overwrite a value"),
+        (b"x" * (1 << 20) + b"y", f"has {(1 << 20) + 1} bytes; a chip file has at most {1 << 20}"),
+    ],
+    ids=["empty", "hdf5", "not-utf8", "nested", "nested-list", "twice", "huge"],
+)
+def test_foreign_files(tmp_path, content, says):
+    path = tmp_path / "chip.toml"
+    path.write_bytes(content)
+    assert says in sentence(nm.load_chip, path)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.35, 0.5, 0.8, 0.99])
+def test_truncated(tmp_path, part):
+    path = tmp_path / "chip.toml"
+    path.write_text(GXNOR45[: int(len(GXNOR45) * part)], encoding="utf-8")
+    text = sentence(nm.load_chip, path)
+    assert "is not a TOML file" in text or "missing required field" in text
+
+
+def test_unreadable(tmp_path, monkeypatch):
+    path = tmp_path / "chip.toml"
+    path.write_text(GXNOR45, encoding="utf-8")
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert sentence(nm.load_chip, path) == f"cannot read chip file {path}: Permission denied"
+
+
+@pytest.mark.skipif(
+    getattr(os, "geteuid", lambda: 0)() == 0, reason="root may read everything, so nothing to test"
+)
+def test_unreadable_for_this_user(tmp_path):
+    path = tmp_path / "chip.toml"
+    path.write_text(GXNOR45, encoding="utf-8")
+    path.chmod(0)
+    assert sentence(nm.load_chip, path) == f"cannot read chip file {path}: Permission denied"
+
+
+# --- keys and types
+
+NEURONS = "neurons = { value = 1024,"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (NEURONS, "nerons = { value = 1024,", "unknown field `nerons` - at `$.core`"),
+        ("[times]", "[time]", "unknown field `time`"),
+        ('sync = "token"', 'sync = "token"\ncolour = 3', "unknown field `colour`"),
+        (NEURONS, 'neurons = { unit = "1", value = 1024,', "`unit` - at `$.core.neurons`"),
+        ('name = "gxnor45"\n', "", "missing required field `name`"),
+        ('storage = "dense" ', "# ", "missing required field `storage`"),
+        (NEURONS, "neurons = {", "missing required field `value` - at `$.core.neurons`"),
+        (NEURONS, "neurons = 1024 #", "Expected `object`, got `int` - at `$.core.neurons`"),
+        (NEURONS, 'neurons = { value = "1024",', "Expected `int`, got `str`"),
+        (NEURONS, "neurons = { value = 10.5,", "Expected `int`, got `float`"),
+        (NEURONS, "neurons = { value = true,", "Expected `int`, got `bool`"),
+        ("value = 2e-9", 'value = "2e-9"', "Expected `float`, got `str` - at `$.times.tick_s"),
+        ('sync = "token"', 'sync = "tokens"', "Invalid enum value 'tokens' - at `$.sync`"),
+        ('"scatter"', '"gather"', "Invalid enum value 'gather' - at `$.dataflow`"),
+        ('"shared"', "1", "got `int` - at `$.kernels`"),
+        ('1024, kind = "design"', '1024, kind = "guess"', "Invalid enum value 'guess'"),
+        ('1024, kind = "design", source = "neuromorph"', '1024, kind = "design", source = ""',
+         "length >= 1 - at `$.core.neurons.source`"),
+        ('1024, kind = "design", source = "neuromorph"', '1024, kind = "design"',
+         "missing required field `source` - at `$.core.neurons`"),
+    ],
+)  # fmt: skip
+def test_keys_and_types(broken, old, new, says):
+    assert says in broken(old, new)
+
+
+# --- numbers out of range, choices against each other
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("columns = { value = 16,", "columns = { value = 0,",
+         "mesh.columns is 0; it must be 1 to 1024"),
+        ("rows = { value = 16,", "rows = { value = -1,", "mesh.rows is -1; it must be 1 to 1024"),
+        ("columns = { value = 16,", "columns = { value = 1025,",
+         "mesh.columns is 1025; it must be 1 to 1024"),
+        ("cores_per_tile = { value = 1,", "cores_per_tile = { value = 0,",
+         "mesh.cores_per_tile is 0; it must be 1 to"),
+        ("cores_per_tile = { value = 1,", "cores_per_tile = { value = 4097,",
+         "the mesh has 1048832 cores; at most 1048576 are simulated"),
+        (NEURONS, "neurons = { value = 0,", "core.neurons is 0; it must be 1 to"),
+        (NEURONS, f"neurons = {{ value = {2**70},", f"core.neurons is {2**70}; it must be 1 to"),
+        ("accumulator_bits = { value = 16,", "accumulator_bits = { value = 33,",
+         "core.accumulator_bits is 33; it must be 1 to 32"),
+        ("axon = { value = 1,", "axon = { value = -1,",
+         "times.axon is -1; it must be 0 to 1073741824"),
+        ("hop_x = { value = 2,", "hop_x = { value = -2,", "times.hop_x is -2; it must be 0 to"),
+        ("neuron_lanes = { value = 4,", "neuron_lanes = { value = 0,",
+         "times.neuron_lanes is 0; it must be 1 to"),
+        ("value = 2e-9", "value = 0.0", "times.tick_s is 0.0; it must be above 0 and at most 1 s"),
+        ("value = 2e-9", "value = -2e-9", "times.tick_s is -2e-09; it must be above 0"),
+        ("value = 2e-9", "value = inf", "times.tick_s is inf; it must be above 0"),
+        ("value = 2e-9", "value = nan", "times.tick_s is nan; it must be above 0"),
+        ("frames_in_flight = { value = 2,", "frames_in_flight = { value = 0,",
+         "times.frames_in_flight is 0; it must be 1 to 64"),
+        ("index_bits = { value = 0,", "index_bits = { value = 6,",
+         "core.index_bits is 6, but dense storage has no index; set it to 0, or storage to sparse"),
+        ('name = "gxnor45"', 'name = ""', "chip name is ''; use 1 to 64 printable characters"),
+        ('name = "gxnor45"', 'name = "a\\u001bb"', "use 1 to 64 printable characters"),
+        ('name = "gxnor45"', f'name = "{"x" * 65}"', "use 1 to 64 printable characters"),
+    ],
+)  # fmt: skip
+def test_numbers_and_contradictions(broken, old, new, says):
+    assert says in broken(old, new)
+
+
+# --- chips made in Python
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"columns": 0}, "mesh.columns is 0; it must be 1 to 1024"),
+        ({"spike_ticks": -5}, "times.spike is -5; it must be 0 to 1073741824"),
+        ({"neurons": 2.5}, "core.neurons is 2.5; it must be a whole number"),
+        ({"neurons": None}, "core.neurons is None; it must be a whole number"),
+        ({"sync": "clock"}, "sync is 'clock'; choose token or barrier"),
+        ({"storage": "packed"}, "storage is 'packed'; choose dense or sparse"),
+        ({"index_bits": 1}, "core.index_bits is 1, but dense storage has no index"),
+        ({"tick_s": "fast"}, "times.tick_s is 'fast'; it must be above 0"),
+        ({"name": 7}, "chip name is 7; use 1 to 64 printable characters"),
+    ],
+)
+def test_a_variant_is_checked_too(changes, says):
+    assert says in sentence(dataclasses.replace, nm.load_chip("gxnor45"), **changes)
+
+
+def test_a_replaced_number_loses_its_evidence():
+    chip = dataclasses.replace(nm.load_chip("loihi14"), neurons=64, sync="token")
+    assert chip.facts["core.neurons"].value == 64
+    assert chip.facts["core.neurons"].kind == "assumed"
+    assert chip.facts["core.neurons"].source == "set in Python; the file says 1024"
+    assert chip.facts["core.axons_in"].kind == "measured"
+
+
+def test_a_chip_cannot_be_changed():
+    chip = nm.load_chip("gxnor45")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        chip.neurons = 7
