@@ -1,0 +1,794 @@
+"""Layers and networks: what is taken, how layers become stages, the sentence of every error.
+
+What a network computes is checked in test_twin.py against an oracle; here, how
+it is made.
+"""
+
+import dataclasses
+import itertools
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import neuromorph as nm
+from networks import random_network, random_samples
+from neuromorph.errors import NetworkError
+from neuromorph.network import (
+    THRESHOLD_MAX,
+    THRESHOLD_MIN,
+    Conv2d,
+    Flatten,
+    Input,
+    Linear,
+    MaxPool2d,
+    Network,
+    Readout,
+    Threshold,
+)
+
+
+def refuses(sentence, make, *arguments, **keywords):
+    with pytest.raises(NetworkError) as error:
+        make(*arguments, **keywords)
+    assert str(error.value) == sentence
+
+
+def ones(*shape):
+    return np.ones(shape, int)
+
+
+def ternary(channels):
+    return Threshold(thresholds=np.tile([0, 1], (channels, 1)))
+
+
+def network(layers, shape=(3,), **entry):
+    return Network(name="net", input=Input(shape=shape, **entry), layers=layers)
+
+
+# --- layers
+
+
+def test_weights_are_stored_read_only_and_small():
+    given = np.array([[1, -1, 0], [0, 0, 1]])
+    layer = Linear(name="a", weights=given)
+    given[0, 0] = 0
+    assert layer.weights.tolist() == [[1, -1, 0], [0, 0, 1]], "the caller's array is another"
+    assert layer.weights.dtype == np.int8
+    with pytest.raises(ValueError, match="read-only"):
+        layer.weights[0, 0] = 0
+    assert Conv2d(name="a", weights=np.full((1, 1, 2, 3), 128), n=8).weights.dtype == np.int16
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "a.b", "x" * 65, "a\nb", "a\x00", "\ud800", 7, None, b"a"]
+)
+def test_names_of_layers(name):
+    sentence = (
+        f"layer name {name!r} is not usable; use 1 to 64 printable characters without '/' and '.'"
+    )
+    refuses(sentence, Linear, name=name, weights=ones(1, 1))
+    refuses(sentence, Conv2d, name=name, weights=ones(1, 1, 1, 1))
+
+
+def test_names_that_are_usable():
+    for name in ["x", "x" * 64, "conv 1", "Schicht-ä", "層"]:
+        assert Linear(name=name, weights=ones(1, 1)).name == name
+
+
+def test_the_name_of_the_input_port_is_taken():
+    sentence = "layer name 'input' is taken: it stands for the input of a network"
+    refuses(sentence, Linear, name="input", weights=ones(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("weights", "n", "problem"),
+    [
+        ([1, 0], 1, "weights have shape [2]; need 2 non-empty axes"),
+        (np.zeros((0, 3), int), 1, "weights have shape [0, 3]; need 2 non-empty axes"),
+        (ones(1, 1, 1), 1, "weights have shape [1, 1, 1]; need 2 non-empty axes"),
+        ([[1, 2]], 1, "weights has the value 2 at [0, 1]; levels of Z_1 are from -1 to 1"),
+        ([[1, 0]], 0, "weights has the value 0 at [0, 1]; levels of Z_0 are -1 or +1"),
+        ([[1.0]], 1, "weights has dtype float64; levels of Z_1 are integers"),
+        ([[1, 0], [1]], 1, "weights have rows of different lengths; give an array"),
+    ],
+)
+def test_weights_that_are_refused(weights, n, problem):
+    refuses(f"layer 'a': {problem}", Linear, name="a", weights=weights, n=n)
+
+
+@pytest.mark.parametrize(
+    ("n", "problem"),
+    [
+        (9, "N of Z_N is 9; it must be from 0 to 8"),
+        (-1, "N of Z_N is -1; it must be from 0 to 8"),
+        (1.5, "N of Z_N is 1.5; it must be an integer from 0 to 8"),
+        (True, "N of Z_N is True; it must be an integer from 0 to 8"),
+    ],
+)
+def test_spaces_that_are_refused(n, problem):
+    refuses(f"layer 'a': {problem}", Linear, name="a", weights=ones(1, 1), n=n)
+    refuses(f"layer 'a': {problem}", Conv2d, name="a", weights=ones(1, 1, 1, 1), n=n)
+    refuses(f"threshold: {problem}", Threshold, thresholds=[[0, 1]], n=n)
+
+
+def test_pairs_of_a_convolution():
+    layer = Conv2d(name="a", weights=ones(1, 1, 2, 2), stride=np.int64(2), padding=[1, np.int8(0)])
+    assert (layer.stride, layer.padding) == ((2, 2), (1, 0))
+    assert all(type(v) is int for v in layer.stride + layer.padding)
+
+
+@pytest.mark.parametrize("value", [1.5, (1, 2, 3), (1,), "12", None, (1, 0.5), (True, 1), {}])
+def test_pairs_that_are_no_pairs(value):
+    for what in ("stride", "padding"):
+        sentence = f"layer 'a': {what} is {value!r}; give one integer or two"
+        refuses(sentence, Conv2d, name="a", weights=ones(1, 1, 1, 1), **{what: value})
+    sentence = f"max-pool: size is {value!r}; give one integer or two"
+    refuses(sentence, MaxPool2d, size=value)
+
+
+def test_pairs_out_of_range():
+    sentence = "layer 'a': stride is (1, 0); each must be at least 1"
+    refuses(sentence, Conv2d, name="a", weights=ones(1, 1, 1, 1), stride=(1, 0))
+    sentence = "layer 'a': padding is (-1, -1); each must be at least 0"
+    refuses(sentence, Conv2d, name="a", weights=ones(1, 1, 1, 1), padding=-1)
+    refuses("max-pool: size is (0, 2); each must be at least 1", MaxPool2d, size=(0, 2))
+    refuses("max-pool: stride is (0, 0); each must be at least 1", MaxPool2d, stride=0)
+
+
+def test_pool_steps_by_its_size_unless_told():
+    assert MaxPool2d(size=(3, 2)).stride == (3, 2)
+    assert MaxPool2d(size=3, stride=1).stride == (1, 1)
+    assert (MaxPool2d().size, MaxPool2d().stride) == ((2, 2), (2, 2))
+
+
+@pytest.mark.parametrize("n", range(9))
+def test_thresholds_are_one_fewer_than_states(n):
+    steps = 1 if n == 0 else 2**n
+    layer = Threshold(thresholds=np.tile(np.arange(steps), (3, 1)), n=n)
+    assert layer.thresholds.dtype == np.int32
+    assert layer.directions.tolist() == [1, 1, 1]
+    assert layer.directions.dtype == np.int8
+    for wrong in (steps - 1, steps + 1):
+        sentence = (
+            f"threshold: thresholds are int64 of shape [3, {wrong}]; Z_{n} takes integers of shape "
+            f"[channels, {steps}]"
+        )
+        refuses(sentence, Threshold, thresholds=np.zeros((3, wrong), int), n=n)
+
+
+def test_extreme_thresholds_are_kept_and_equal_ones_allowed():
+    layer = Threshold(thresholds=np.array([[-(2**31), 2**31 - 1], [5, 5]]), directions=[-1, 1])
+    assert layer.thresholds.tolist() == [[THRESHOLD_MIN, THRESHOLD_MAX], [5, 5]]
+    with pytest.raises(ValueError, match="read-only"):
+        layer.thresholds[0, 0] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        layer.directions[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "directions", "problem"),
+    [
+        ([[0.0, 1.0]], None, "thresholds are float64 of shape [1, 2]; Z_1 takes"),
+        ([0, 1], None, "thresholds are int64 of shape [2]; Z_1 takes"),
+        (np.zeros((0, 2), int), None, "thresholds are int64 of shape [0, 2]; Z_1 takes"),
+        ([[0, 1], [0]], None, "thresholds have rows of different lengths; give an array"),
+        ([[0, 2**31]], None, "thresholds do not fit int32"),
+        ([[-(2**31) - 1, 0]], None, "thresholds do not fit int32"),
+        (np.array([[0, 2**63]], np.uint64), None, "thresholds do not fit int32"),
+        ([[0, 1], [2, 1]], None, "thresholds of channel 1 do not ascend"),
+        ([[0, 1]], [0], "directions must be 1 values of -1 or +1, one a channel"),
+        ([[0, 1]], [1, 1], "directions must be 1 values of -1 or +1, one a channel"),
+        ([[0, 1]], [1.0], "directions must be 1 values of -1 or +1, one a channel"),
+        ([[0, 1]], [257], "directions must be 1 values of -1 or +1, one a channel"),
+        ([[0, 1]], [[1], [1, 1]], "directions have rows of different lengths; give an array"),
+    ],
+)
+def test_thresholds_that_are_refused(thresholds, directions, problem):
+    with pytest.raises(NetworkError, match=re.escape(f"threshold: {problem}")):
+        Threshold(thresholds=thresholds, directions=directions)
+
+
+def test_readout_takes_numbers():
+    layer = Readout(scale=[1, 2], offset=np.array([0.5, -1e30]))
+    assert layer.scale.dtype == layer.offset.dtype == np.float32
+    assert Readout().scale is None
+    for bad in ([[1.0]], 1.0, ["a"], [np.nan], [np.inf], [1e39], [1j], [True], [[1], [1, 2]]):
+        for what in ("scale", "offset"):
+            with pytest.raises(NetworkError, match=f"^read-out: {what} (must be finite|have rows)"):
+                Readout(**{what: bad})
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Linear(name="a", weights=ones(1, 1)),
+        Conv2d(name="a", weights=ones(1, 1, 1, 1)),
+        MaxPool2d(),
+        Flatten(),
+        ternary(1),
+        Readout(),
+        Input(shape=(1,)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_cannot_be_changed(layer):
+    with pytest.raises((dataclasses.FrozenInstanceError, AttributeError)):
+        layer.name = "b"
+    for field in dataclasses.fields(layer):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(layer, field.name, None)
+
+
+# --- input
+
+
+def test_input_settings():
+    entry = Input(shape=[np.int64(2), 3, 4], encoding="graded", bits=np.int8(12))
+    assert (entry.shape, entry.bits, entry.size, entry.maximum) == ((2, 3, 4), 12, 24, 4095)
+    assert all(type(v) is int for v in (*entry.shape, entry.bits))
+    assert Input(shape=(1,)).bits == 1, "ternary levels have magnitude 1"
+    assert Input(shape=(1,), bits=99).maximum == 1
+    assert Input(shape=(5,), encoding="bitplane", bits=3).spikes_per_neuron == 3
+    assert Input(shape=(5,), encoding="graded", bits=3).spikes_per_neuron == 1
+    assert Input(shape=(5,), thresholds=np.array([3, 3])).thresholds == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"shape": shape},
+            f"input: shape is {shape!r}; use (features,) or (channels, height, width)",
+        )
+        for shape in [(), (3, 3), (1, 2, 3, 4), (0,), (3, 0, 3), (-1,), (2.0,), 5, "3", None]
+    ]
+    + [
+        (
+            {"encoding": "spikes"},
+            "input: encoding is 'spikes'; use one of ('ternary', 'bitplane', 'graded')",
+        ),
+        ({"encoding": "graded", "bits": 0}, "input: bits is 0; it must be 1 to 12"),
+        ({"encoding": "graded", "bits": 13}, "input: bits is 13; it must be 1 to 12"),
+        ({"encoding": "bitplane", "bits": 2.0}, "input: bits is 2.0; it must be 1 to 12"),
+        (
+            {"encoding": "graded", "thresholds": (1, 2)},
+            "input: thresholds are for ternary, not graded",
+        ),
+        ({"thresholds": (2, 1)}, "input: thresholds are (2, 1); need low <= high"),
+        ({"thresholds": (1,)}, "input: thresholds are (1,); give two integers"),
+        ({"thresholds": (1, 2, 3)}, "input: thresholds are (1, 2, 3); give two integers"),
+        ({"thresholds": (0.5, 1)}, "input: thresholds are (0.5, 1); give two integers"),
+        ({"thresholds": 3}, "input: thresholds are 3; give two integers"),
+    ],
+)
+def test_input_settings_that_are_refused(settings, sentence):
+    refuses(sentence, Input, **{"shape": (3,), **settings})
+
+
+@given(
+    st.lists(st.lists(st.integers(-20, 20), min_size=4, max_size=4), max_size=5),
+    st.integers(-9, 9),
+    st.integers(0, 5),
+)
+def test_encode_by_thresholds(samples, low, above):
+    entry = Input(shape=(1, 2, 2), thresholds=(low, low + above))
+    raw = np.array(samples, np.int8).reshape(-1, 1, 2, 2)
+    wanted = [[-1 if v < low else 1 if v >= low + above else 0 for v in row] for row in samples]
+    found = entry.encode(raw)
+    assert found.dtype == np.int16
+    assert found.shape == (len(samples), 4)
+    assert found.tolist() == wanted
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.uint64, np.int64])
+def test_encode_keeps_values(dtype):
+    raw = np.array([[0, 1, 127], [3, 100, 2]], dtype)
+    for encoding in ("bitplane", "graded"):
+        found = Input(shape=(3,), encoding=encoding, bits=7).encode(raw)
+        assert found.dtype == np.int16
+        assert found.tolist() == raw.tolist()
+    assert Input(shape=(3,)).encode([[-1, 0, 1]]).tolist() == [[-1, 0, 1]]
+    image = np.arange(12).reshape(2, 1, 3, 2)
+    assert Input(shape=(1, 3, 2), encoding="graded").encode(image).tolist() == [
+        list(range(6)),
+        list(range(6, 12)),
+    ]
+
+
+def test_encode_of_no_sample():
+    assert Input(shape=(3,)).encode(np.zeros((0, 3), int)).shape == (0, 3)
+    assert Input(shape=(1, 2, 2), thresholds=(0, 1)).encode(np.zeros((0, 1, 2, 2), int)).shape == (
+        0,
+        4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "raw", "sentence"),
+    [
+        ({}, [1, 0, 1], "inputs have shape [3]; this network takes [batch, 3]"),
+        ({}, [[1, 0]], "inputs have shape [1, 2]; this network takes [batch, 3]"),
+        ({}, ones(1, 3, 1), "inputs have shape [1, 3, 1]; this network takes [batch, 3]"),
+        ({}, 1, "inputs have shape []; this network takes [batch, 3]"),
+        ({}, [[1, 0, 1], [1]], "inputs have rows of different lengths; give an array"),
+        (
+            {},
+            [[0.0, 1.0, 0.5]],
+            "inputs have dtype float64; this network takes integers (levels -1, 0, 1); convert or "
+            "scale them first",
+        ),
+        (
+            {"thresholds": (5, 11)},
+            [[True, False, True]],
+            "inputs have dtype bool; this network takes integers (integers, ternarised at 5 and "
+            "11); convert or scale them first",
+        ),
+        (
+            {},
+            [[0, 1, 1], [0, 2, 3]],
+            "inputs hold 2 in sample 1 at position 1; this network takes levels -1, 0, 1",
+        ),
+        (
+            {"encoding": "bitplane", "bits": 4},
+            [[0, 15, 16]],
+            "inputs hold 16 in sample 0 at position 2; this network takes integers 0 … 15, "
+            "bitplane",
+        ),
+        (
+            {"encoding": "bitplane", "bits": 4},
+            [[0, -1, 0]],
+            "inputs hold -1 in sample 0 at position 1; this network takes integers 0 … 15, "
+            "bitplane",
+        ),
+        (
+            {"encoding": "graded", "bits": 4},
+            [[0, -15, -16]],
+            "inputs hold -16 in sample 0 at position 2; this network takes integers -15 … 15, "
+            "graded",
+        ),
+        (
+            {"encoding": "graded", "bits": 4},
+            np.array([[0, 0, 2**63]], np.uint64),
+            f"inputs hold {2**63} in sample 0 at position 2; this network takes integers -15 … 15, "
+            "graded",
+        ),
+    ],
+)
+def test_inputs_that_are_refused(settings, raw, sentence):
+    refuses(sentence, Input(shape=(3,), **settings).encode, raw)
+
+
+# --- networks
+
+
+def test_stages_of_an_image_network():
+    net = network(
+        [
+            Conv2d(
+                name="conv", weights=ones(4, 2, 3, 2), n=2, stride=(2, 1), padding=(1, 0)
+            ),  # 7×6 → 4×5
+            MaxPool2d(size=(2, 3), stride=(2, 2)),  # → 2×2
+            Threshold(thresholds=np.zeros((4, 4), int), directions=[1, -1, 1, -1], n=2),
+            Flatten(),
+            Linear(name="hidden", weights=ones(5, 16), n=0),
+            Threshold(thresholds=ones(5, 1), n=0),
+            Linear(name="output", weights=ones(3, 5)),
+            Readout(),
+        ],
+        shape=(2, 7, 6),
+        encoding="bitplane",
+        bits=3,
+    )
+    conv, hidden, output = net.stages
+    assert [s.name for s in net.stages] == ["conv", "hidden", "output"]
+    assert (conv.input_shape, conv.sum_shape, conv.output_shape) == (
+        (2, 7, 6),
+        (4, 4, 5),
+        (4, 2, 2),
+    )
+    assert (conv.inputs, conv.neurons, conv.outputs, conv.fan_in) == (84, 80, 16, 12)
+    assert (conv.stride, conv.padding, conv.weight_levels.n) == ((2, 1), (1, 0), 2)
+    assert (conv.input_maximum, conv.spikes_per_input) == (7, 3)
+    assert (conv.pool.size, conv.pool.stride, conv.pool.overlaps) == ((2, 3), (2, 2), True)
+    assert conv.pool.minimum.tolist() == [False, True, False, True]
+    assert not conv.is_readout
+    assert (hidden.input_shape, hidden.sum_shape) == ((16, 1, 1), (5, 1, 1))
+    assert hidden.weights.shape == (5, 16, 1, 1)
+    assert (hidden.input_maximum, hidden.spikes_per_input) == (2, 1)
+    assert (hidden.pool, hidden.levels.n, hidden.synapses) == (None, 0, 80)
+    assert output.is_readout
+    assert (output.levels, output.thresholds, output.directions) == (None, None, None)
+    assert output.input_maximum == 1
+    assert net.classes == 3
+    assert net.neurons == 80 + 5 + 3
+    assert net.weight_count == 48 + 80 + 15
+    assert net.weight_bits == 48 * 3 + 80 * 1 + 15 * 2
+    # the first and the last of four outputs reach one row of padding; columns lie inside
+    assert conv.synapses == 4 * 2 * (4 * 3 - 2) * (5 * 2)
+    assert net.synapses == conv.synapses + 80 + 15
+    assert repr(net) == (
+        f"<Network 'net': bitplane input [2, 7, 6], 3 layers, 88 neurons, {net.synapses} synapses>"
+    )
+
+
+def test_a_pool_behind_the_threshold_takes_the_maximum_of_levels():
+    net = network(
+        [
+            Conv2d(name="a", weights=ones(2, 1, 1, 1)),
+            Threshold(thresholds=[[0, 1], [0, 1]], directions=[1, -1]),
+            MaxPool2d(),
+            Conv2d(name="b", weights=ones(1, 2, 1, 1)),
+            Readout(),
+        ],
+        shape=(1, 2, 2),
+    )
+    assert net.stages[0].pool.minimum.tolist() == [False, False]
+    assert not net.stages[0].pool.overlaps
+
+
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.data(),
+)
+def test_synapses_are_pairs_inside_the_image(size, kernel, stride, data):
+    padding = tuple(data.draw(st.integers(0, k - 1)) for k in kernel)
+    after = [(s + 2 * p - k) // t + 1 for s, p, k, t in zip(size, padding, kernel, stride)]
+    if min(after) < 1:
+        return
+    net = network(
+        [
+            Conv2d(name="a", weights=ones(2, 3, *kernel), stride=stride, padding=padding),
+            ternary(2),
+            Flatten(),
+            Linear(name="b", weights=ones(1, 2 * after[0] * after[1])),
+            Readout(),
+        ],
+        shape=(3, *size),
+    )
+    inside = 0
+    for y, x, j, i in itertools.product(*map(range, (*after, *kernel))):
+        row, column = y * stride[0] - padding[0] + j, x * stride[1] - padding[1] + i
+        inside += 0 <= row < size[0] and 0 <= column < size[1]
+    assert net.stages[0].sum_shape == (2, *after)
+    assert net.stages[0].synapses == 2 * 3 * inside
+
+
+def test_synapses_of_a_huge_image_cost_no_memory():
+    net = network(
+        [
+            Conv2d(name="a", weights=ones(1, 1, 4096, 1)),
+            ternary(1),
+            Conv2d(name="b", weights=ones(1, 1, 1, 1), stride=2**24),
+            Readout(),
+        ],
+        shape=(1, 2**24, 1),
+    )
+    assert net.stages[0].synapses == (2**24 - 4095) * 4096
+
+
+A = Linear(name="a", weights=ones(2, 3))
+B = Linear(name="b", weights=ones(1, 2))
+IMAGE = Conv2d(name="image", weights=ones(2, 1, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "sentence"),
+    [
+        ([], (3,), "the last layer must be Readout"),
+        ([A], (3,), "the last layer must be Readout"),
+        ([A, ternary(2)], (3,), "the last layer must be Readout"),
+        (
+            [A, "relu", Readout()],
+            (3,),
+            "str is not a layer; use Linear, Conv2d, MaxPool2d, Flatten, Threshold, Readout",
+        ),
+        ([Readout()], (3,), "at the start a Linear or Conv2d must follow, not Readout"),
+        (
+            [Flatten(), Readout()],
+            (3,),
+            "at the start a Linear or Conv2d must follow, not Readout",
+        ),
+        (
+            [A, ternary(2), Readout()],
+            (3,),
+            "after layer 'a' a Linear or Conv2d must follow, not Readout",
+        ),
+        (
+            [A, ternary(2), MaxPool2d(size=1), MaxPool2d(size=1), B, Readout()],
+            (3,),
+            "after layer 'a' a Linear or Conv2d must follow, not MaxPool2d",
+        ),
+        (
+            [A, MaxPool2d(size=1), ternary(2), MaxPool2d(size=1), B, Readout()],
+            (3,),
+            "after layer 'a' a Linear or Conv2d must follow, not MaxPool2d",
+        ),
+        ([A, B, Readout()], (3,), "layer 'a' must be followed by Threshold or Readout, not Linear"),
+        (
+            [A, Flatten(), Readout()],
+            (3,),
+            "layer 'a' must be followed by Threshold or Readout, not Flatten",
+        ),
+        (
+            [A, MaxPool2d(size=1), MaxPool2d(size=1), Readout()],
+            (3,),
+            "layer 'a' must be followed by Threshold or Readout, not MaxPool2d",
+        ),
+        (
+            [A, Readout(), Readout()],
+            (3,),
+            "layer 'a' is read out, but 1 more layers follow",
+        ),
+        (
+            [A, ternary(2), Linear(name="a", weights=ones(1, 2)), Readout()],
+            (3,),
+            "two layers have the name 'a'; names must differ",
+        ),
+        (
+            [A, Readout()],
+            (4,),
+            "layer 'a' has weights for 3 inputs but gets 4 (shape [4])",
+        ),
+        (
+            [A, Readout()],
+            (3, 1, 2),
+            "layer 'a' is linear but gets an image of shape [3, 1, 2]; put Flatten before it",
+        ),
+        (
+            [IMAGE, Readout()],
+            (2, 3, 3),
+            "layer 'image' has weights for 1 inputs but gets 2 (shape [2, 3, 3])",
+        ),
+        (
+            [Conv2d(name="c", weights=ones(1, 1, 3, 2), padding=(1, 2)), Readout()],
+            (1, 3, 3),
+            "layer 'c': padding [1, 2] must be smaller than the kernel [3, 2]",
+        ),
+        (
+            [IMAGE, Readout()],
+            (1, 2, 3),
+            "layer 'image': a kernel of [3, 3] does not fit its input [1, 2, 3] with padding "
+            "[0, 0]",
+        ),
+        (
+            [IMAGE, MaxPool2d(size=4), ternary(2), B, Readout()],
+            (1, 5, 5),
+            "layer 'image': a pool of [4, 4] does not fit [2, 3, 3]",
+        ),
+        (
+            [IMAGE, ternary(2), MaxPool2d(size=(1, 4)), B, Readout()],
+            (1, 5, 5),
+            "layer 'image': a pool of [1, 4] does not fit [2, 3, 3]",
+        ),
+        (
+            [A, ternary(3), B, Readout()],
+            (3,),
+            "layer 'a' has 2 channels but its threshold has 3",
+        ),
+        (
+            [IMAGE, Readout()],
+            (1, 4, 3),
+            "layer 'image' is read out, so it must give one sum a class, not [2, 2, 1]",
+        ),
+        (
+            [IMAGE, MaxPool2d(size=1), Readout()],
+            (1, 3, 3),
+            "layer 'image' is read out, so it must give one sum a class, not [2, 1, 1] pooled",
+        ),
+        (
+            [A, Readout(scale=[1, 2, 3])],
+            (3,),
+            "read-out: scale has 3 values for 2 classes",
+        ),
+        (
+            [A, Readout(offset=[1])],
+            (3,),
+            "read-out: offset has 1 values for 2 classes",
+        ),
+        (
+            [IMAGE, Readout()],
+            (1, 2**16, 2**16),
+            f"input has {2**32} neurons; at most {2**31 - 1} are possible",
+        ),
+        (
+            [Conv2d(name="c", weights=ones(2, 1, 1, 1)), Readout()],
+            (1, 2**15, 2**15),
+            f"layer 'c' has {2**31} neurons; at most {2**31 - 1} are possible",
+        ),
+    ],
+)
+def test_layers_that_do_not_fit(layers, shape, sentence):
+    refuses(sentence, network, layers, shape)
+
+
+def test_sums_that_could_leave_32_bits():
+    def deep(fan_in):
+        return network(
+            [Linear(name="a", weights=np.full((1, fan_in), -128), n=8), Readout()],
+            shape=(fan_in,),
+            encoding="graded",
+            bits=12,
+        )
+
+    largest = (2**31 - 2) // (128 * 4095)
+    assert deep(largest).stages[0].input_maximum == 4095
+    found = (largest + 1) * 128 * 4095
+    refuses(f"layer 'a': a sum may reach {found}, beyond 32-bit integers", deep, largest + 1)
+
+
+def test_a_vector_is_an_image_of_one_pixel():
+    net = network(
+        [
+            Conv2d(name="a", weights=ones(2, 3, 1, 1)),
+            ternary(2),
+            Linear(name="b", weights=ones(1, 2)),
+            Readout(),
+        ]
+    )
+    assert net.stages[0].input_shape == (3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": ""}, "network name is ''; use 1 to 128 printable characters"),
+        ({"name": "a\tb"}, "network name is 'a\\tb'; use 1 to 128 printable characters"),
+        ({"name": 3}, "network name is 3; use 1 to 128 printable characters"),
+        (
+            {"name": "x" * 129},
+            f"network name is {'x' * 129!r}; use 1 to 128 printable characters",
+        ),
+        ({"input": (3,)}, "input is (3,); give an Input(shape=..., encoding=...)"),
+        ({"layers": None}, "layers are None; give a list of layers"),
+    ],
+)
+def test_networks_that_are_refused(changes, sentence):
+    whole = {"name": "net", "input": Input(shape=(3,)), "layers": [A, Readout()]}
+    refuses(sentence, Network, **{**whole, **changes})
+
+
+def test_stage_by_name():
+    net = network([A, ternary(2), B, Readout()])
+    assert net.stage("b") is net.stages[1]
+    refuses("network 'net' has no layer 'c'; its layers are a, b", net.stage, "c")
+
+
+# --- scores
+
+
+def test_scores_in_float32():
+    outputs = np.array([[2**24 + 1, -3], [0, 7]], np.int32)
+    plain = network([A, Readout()])
+    assert plain.scores(outputs).dtype == np.float32
+    assert plain.scores(outputs).tolist() == [[2.0**24, -3.0], [0.0, 7.0]], "rounded, ties to even"
+    scaled = network([A, Readout(scale=[0.1, -2], offset=[1, 0.5])])
+    f = np.float32
+    wanted = [[f(v) * s + o for v, s, o in zip(r, f([0.1, -2]), f([1, 0.5]))] for r in outputs]
+    assert np.array_equal(scaled.scores(outputs), np.array(wanted, np.float32))
+
+
+def test_ties_go_to_the_lowest_class():
+    net = network([Linear(name="a", weights=ones(4, 3)), Readout()])
+    outputs = np.array([[1, 5, 5, 5], [0, 0, 0, 0], [-9, -8, -7, -7]], np.int32)
+    assert net.predict(outputs).tolist() == [1, 0, 2]
+    flat = network([Linear(name="a", weights=ones(4, 3)), Readout(scale=np.zeros(4))])
+    assert flat.predict(outputs).tolist() == [0, 0, 0]
+
+
+# --- equality and hash
+
+
+def base(**changes):
+    settings = {
+        "name": "net",
+        "shape": (1, 4, 4),
+        "encoding": "ternary",
+        "input_thresholds": (1, 3),
+        "weights": ones(2, 1, 2, 2),
+        "n": 1,
+        "stride": 1,
+        "padding": 0,
+        "layer": "a",
+        "pool": MaxPool2d(size=2, stride=1),
+        "pool_first": True,
+        "thresholds": [[0, 1], [0, 2]],
+        "directions": [1, -1],
+        "scale": [1.0, 2.0],
+        "offset": [0.0, 1.0],
+        "meta": {},
+        **changes,
+    }
+    s = settings
+    middle = [s["pool"], Threshold(thresholds=s["thresholds"], directions=s["directions"])]
+    return Network(
+        name=s["name"],
+        input=Input(
+            shape=s["shape"], encoding=s["encoding"], thresholds=s["input_thresholds"], bits=3
+        ),
+        layers=[
+            Conv2d(
+                name=s["layer"],
+                weights=s["weights"],
+                n=s["n"],
+                stride=s["stride"],
+                padding=s["padding"],
+            ),
+            *(middle if s["pool_first"] else middle[::-1]),
+            Conv2d(name="b", weights=ones(2, 2, 1, 1), stride=9),
+            Readout(scale=s["scale"], offset=s["offset"]),
+        ],
+        meta=s["meta"],
+    )
+
+
+FLIPPED = ones(2, 1, 2, 2)
+FLIPPED[1, 0, 1, 1] = -1
+
+
+CHANGES = [
+    {"shape": (1, 4, 5)},
+    {"input_thresholds": (1, 4)},
+    {"input_thresholds": None},
+    {"encoding": "graded", "input_thresholds": None},
+    {"encoding": "bitplane", "input_thresholds": None},
+    {"weights": FLIPPED},
+    {"n": 0},
+    {"stride": 2, "pool": MaxPool2d(size=1)},
+    {"padding": 1},
+    {"layer": "c"},
+    {"pool": MaxPool2d(size=1, stride=1)},
+    {"pool": MaxPool2d(size=2, stride=2)},
+    {"pool_first": False},
+    {"thresholds": [[0, 1], [0, 3]]},
+    {"directions": [1, 1]},
+    {"scale": [1.0, 2.5]},
+    {"scale": None},
+    {"offset": [0.0, -1.0]},
+    {"offset": None},
+    {"scale": [0.0, 1.0], "offset": [1.0, 2.0]},
+]
+
+
+def test_the_hash_covers_what_computes():
+    variants = [base(), *(base(**change) for change in CHANGES)]
+    for a, b in itertools.combinations(range(len(variants)), 2):
+        assert variants[a] != variants[b], (a, b)
+        assert variants[a].hash != variants[b].hash, (a, b)
+
+
+def test_the_hash_leaves_names_and_notes_out():
+    twin = base(name="other", meta={"accuracy": 0.5})
+    assert twin == base()
+    assert hash(twin) == hash(base())
+    assert twin.hash == base().hash
+    assert re.fullmatch(r"[0-9a-f]{64}", twin.hash)
+    assert base() != base().hash
+    assert {base(), twin} == {base()}
+
+
+def test_the_hash_does_not_depend_on_dtypes_given():
+    twin = base(
+        weights=np.ones((2, 1, 2, 2), np.uint64),
+        thresholds=np.array([[0, 1], [0, 2]], np.int16),
+        directions=np.array([1, -1], np.int64),
+        scale=np.array([1, 2], np.float64),
+    )
+    assert twin.hash == base().hash
+
+
+@pytest.mark.parametrize("seed", range(6000, 6010))
+def test_random_networks_differ_from_each_other(seed):
+    assert random_network(seed) == random_network(seed)
+    assert random_network(seed) != random_network(seed + 100)
+
+
+def test_a_network_is_public():
+    assert nm.Network is Network
+    net = random_network(6100)
+    raw = random_samples(net, np.random.default_rng(0), 3)
+    assert np.array_equal(net.encode(raw), net.input.encode(raw))
