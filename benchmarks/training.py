@@ -1,0 +1,141 @@
+"""Training speed: a DST step beside a plain float Adam step of the same network.
+
+    python benchmarks/training.py [--recipe mnist-cnn-gxnor] [--rounds 9] [--json]
+
+The peer is an ordinary torch loop: the same convolutions and linear layers
+with bias, ReLU instead of φ_r, max-pool, torch's own batch norm and
+torch.optim.Adam, in both of torch's memory layouts, of which the faster
+counts.  All run in one process on one thread, in turns, on random images;
+figures are CPU time, medians over rounds.  Counted: training samples (forward,
+backward, update).  Goal: a DST step costs at most 1.5 times the float step.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+
+import torch
+from torch import nn
+
+from neuromorph.data import load_data
+from neuromorph.training import DST, build_model, load_recipe, parameter_groups, squared_hinge
+
+STEPS = 5  # a round
+
+
+def float_model(recipe, shape, classes):
+    """The same topology in plain torch."""
+    layers = []
+    channels, height, width = shape
+    for layer in recipe.layers:
+        if hasattr(layer, "features"):
+            layers += [nn.Flatten(), nn.Linear(channels * height * width, layer.features)]
+            layers += [nn.BatchNorm1d(layer.features), nn.ReLU()]
+            channels, height, width = layer.features, 1, 1
+            continue
+        layers.append(
+            nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, layer.padding)
+        )
+        if layer.pool > 1:
+            layers.append(nn.MaxPool2d(layer.pool))
+        layers += [nn.BatchNorm2d(layer.channels), nn.ReLU()]
+        height, width = (
+            ((s + 2 * layer.padding - layer.kernel) // layer.stride + 1) // layer.pool
+            for s in (height, width)
+        )
+        channels = layer.channels
+    layers += [nn.Flatten(), nn.Linear(channels * height * width, classes)]
+    return nn.Sequential(*layers, nn.BatchNorm1d(classes))
+
+
+def ours(recipe, data):
+    """A function that makes one DST step."""
+    model = build_model(recipe, data, seed=1).train()
+    rules = recipe.optimizer
+    optimizer = DST(
+        parameter_groups(model),
+        rules.rate,
+        increments=rules.increments,
+        betas=rules.betas,
+        m=rules.m,
+        kind=rules.transition,
+        seed=1,
+    )
+
+    def step(images, labels):
+        loss = squared_hinge(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def theirs(recipe, data, layout):
+    """A function that makes one float step."""
+    model = float_model(recipe, data.shape, data.classes).to(memory_format=layout).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+    def step(images, labels):
+        x = (images.float() / data.maximum).contiguous(memory_format=layout)
+        loss = squared_hinge(model(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def main():
+    """Run the comparison and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--recipe", default="mnist-cnn-gxnor")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe = load_recipe(options.recipe)
+    data = load_data(recipe.data.name)
+    batch = recipe.training.batch
+    images = torch.tensor(data.train_images[:batch])
+    labels = torch.tensor(data.train_labels[:batch])
+    steps = {
+        "DST": ours(recipe, data),
+        "float Adam": theirs(recipe, data, torch.contiguous_format),
+        "float Adam, channels last": theirs(recipe, data, torch.channels_last),
+    }
+    times = {name: [] for name in steps}
+    for number in range(options.rounds + 1):
+        for name, step in steps.items():
+            begin = time.thread_time()
+            for _ in range(STEPS):
+                step(images, labels)
+            if number:  # the first round warms up
+                times[name].append((time.thread_time() - begin) / STEPS)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    peer = min((n for n in medians if n != "DST"), key=medians.__getitem__)
+    record = {
+        "benchmark": "training",
+        "recipe": recipe.name,
+        "batch": batch,
+        "threads": 1,
+        "samples_per_cpu_s": {name: batch / t for name, t in medians.items()},
+        "peer": peer,
+        "ratio": medians["DST"] / medians[peer],
+        "goal": 1.5,
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+    if options.json:
+        print(json.dumps(record, indent=2))
+        return
+    print(f"{recipe.name}, batch {batch}, one thread, torch {torch.__version__}")
+    for name, t in medians.items():
+        print(f"  {name:26} {batch / t:8,.0f} samples a CPU second")
+    print(f"a DST step takes {record['ratio']:.2f} × the step of {peer} (goal: at most 1.5)")
+
+
+if __name__ == "__main__":
+    main()
