@@ -133,9 +133,6 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         The place cannot be written; ``meta`` is not JSON; a size is beyond
         what the format holds.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save
-
     target = Path(path)
     layers: list[dict[str, Any]] = []
     tensors: dict[str, NDArray[Any]] = {}
@@ -170,10 +167,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         "network": text,
         "sha256": _checksum(text, tensors),
     }
-    try:
-        data = save(tensors, metadata=metadata)
-    except SafetensorError as error:  # pragma: no cover - safetensors refuses nothing we make
-        raise NetworkError(f"network cannot be written: {error}") from None
+    data = _container(metadata, tensors)
     try:
         _check_size(len(data))
         _parse(data)
@@ -188,6 +182,27 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         why = getattr(error, "strerror", None) or error
         raise NetworkError(f"cannot write network file {str(target)!r}: {why}") from None
     return target
+
+
+def _container(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> bytes:
+    """A safetensors file, always the same bytes for the same content.
+
+    (The library's own writer puts metadata in an order that changes.)  Wide
+    tensors come first and the index is filled up to a multiple of eight, so
+    that every tensor is aligned.
+    """
+    index: dict[str, Any] = {"__metadata__": metadata}
+    body: list[bytes] = []
+    end = 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
+        array = tensors[name]
+        dtype = _DTYPES[name.partition(".")[2]]
+        body.append(array.astype(_NUMPY[dtype], casting="equiv").tobytes())
+        start, end = end, end + len(body[-1])
+        index[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(index, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([struct.pack("<Q", len(text)), text, *body])
 
 
 def _write_whole(target: Path, data: bytes) -> None:
