@@ -1,12 +1,12 @@
 """neuromorph: event-driven simulation of networks with discrete weights and activations.
 
-    import neuromorph as nm
+import neuromorph as nm
 
-    net = nm.load_network("digits-gxnor")
-    chip = nm.load_chip("gxnor45")
-    mapping = nm.map_network(net, chip)
-    run = nm.simulate(mapping, images, mode="timed", trace="run.h5")
-    print(nm.estimate_energy(run.counts, nm.load_prices("horowitz45")))
+net = nm.load_network("digits-gxnor")
+chip = nm.load_chip("gxnor45")
+mapping = nm.map_network(net, chip)
+run = nm.simulate(mapping, images, mode="timed", trace="run.h5")
+print(nm.estimate_energy(run.counts, nm.load_prices("horowitz45")))
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from neuromorph.network import Network as Network
     from neuromorph.network import load_network as load_network
     from neuromorph.network import save_network as save_network
-    from neuromorph.simulate import Run as Run
-    from neuromorph.simulate import simulate as simulate
+    from neuromorph.simulation import Run as Run
+    from neuromorph.simulation import simulate as simulate
     from neuromorph.trace import Trace as Trace
 
 __version__ = "0.1.0"
@@ -46,7 +46,7 @@ _PUBLIC = {
     "Network": "network",
     "NeuromorphError": "errors",
     "Prices": "energy",
-    "Run": "simulate",
+    "Run": "simulation",
     "Trace": "trace",
     "estimate_energy": "energy",
     "load_chip": "chip",
@@ -54,7 +54,7 @@ _PUBLIC = {
     "load_prices": "energy",
     "map_network": "mapping",
     "save_network": "network",
-    "simulate": "simulate",
+    "simulate": "simulation",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from neuromorph.energy import EnergyReport
     from neuromorph.network import Network
-    from neuromorph.simulate import Run
+    from neuromorph.simulation import Run
 
 __all__ = [
     "Group",

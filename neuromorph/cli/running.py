@@ -21,7 +21,7 @@ from neuromorph.cli.common import (
 
 if TYPE_CHECKING:
     from neuromorph.energy import EnergyReport
-    from neuromorph.simulate import Run
+    from neuromorph.simulation import Run
 
 __all__ = ["demo", "run"]
 
@@ -48,7 +48,7 @@ def demo(out: Path, as_json: bool) -> None:
     from neuromorph.mapping import map_network
     from neuromorph.network import load_network
     from neuromorph.report import draw_run
-    from neuromorph.simulate import simulate
+    from neuromorph.simulation import simulate
 
     net, chip = load_network("digits-gxnor"), load_chip("gxnor45")
     images, labels, source = samples_of(net, None, None)
@@ -120,7 +120,7 @@ def run(
     from neuromorph.mapping import map_network
     from neuromorph.network import load_network
     from neuromorph.report import draw_run
-    from neuromorph.simulate import simulate
+    from neuromorph.simulation import simulate
 
     net, target, table = load_network(network), load_chip(chip), load_prices(prices)
     images, labels, source = samples_of(net, data, samples)

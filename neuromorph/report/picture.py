@@ -21,7 +21,7 @@ from neuromorph.energy import EnergyReport, format_joules
 from neuromorph.errors import SimulationError
 
 if TYPE_CHECKING:
-    from neuromorph.simulate import Run
+    from neuromorph.simulation import Run
 
 __all__ = ["draw_run"]
 
