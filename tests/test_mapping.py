@@ -351,6 +351,21 @@ def test_sparse_storage_counts_what_is_stored():
         map_network(network, dataclasses.replace(sparse, synapse_bits=239))
 
 
+def test_uneven_channels_are_cut_by_what_they_store():
+    """Thirty, thirty, seven, seven weights of eight bits: two cores would hold sixty on one."""
+    weights = np.zeros((4, 100), int)
+    for channel, stored in enumerate((30, 30, 7, 7)):
+        weights[channel, :stored] = 1
+    network = Network(
+        name="net",
+        input=Input(shape=(100,)),
+        layers=[Linear(name="out", weights=weights), Readout()],
+    )
+    for words, cores in ((74, 1), (60, 2), (59, 3), (30, 3)):
+        target = chip(storage="sparse", index_bits=6, synapse_bits=8 * words)
+        assert map_network(network, target).cores_used == cores
+
+
 def test_unrolled_kernels_are_stored_again_for_every_neuron():
     network = pooled((1, 1))  # 3 × 4 × 4 neurons of two synapses
 
