@@ -31,6 +31,8 @@ def draw_curves(result: dict[str, Any], path: Path) -> None:
     RecipeError
         The file cannot be written.
     """
+    from matplotlib.ticker import LogLocator
+
     figure = _figure(8, 3.2)
     errors, losses = figure.subplots(1, 2)
     for index, seed in enumerate(result["seeds"]):
@@ -48,8 +50,8 @@ def draw_curves(result: dict[str, Any], path: Path) -> None:
         axes.set_yscale("log")
         axes.grid(True, which="both", linewidth=0.3)
     errors.yaxis.set_major_formatter("{x:g}")
+    errors.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     errors.yaxis.set_minor_formatter("{x:g}")
-    errors.tick_params(axis="y", which="minor", labelsize=7)
     if len(result["seeds"]) <= 10:
         errors.legend(fontsize=7)
     figure.suptitle(result["name"], fontsize=11)
