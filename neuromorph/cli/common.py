@@ -52,7 +52,7 @@ prices_option = click.option(
 data_option = click.option(
     "--data",
     metavar="NAME|FOLDER|FILE",
-    help="Data set by name (digits, mnist), the folder data sets lie in, or an .npz file with "
+    help="Data set by name (such as mnist), the folder data sets lie in, or an .npz file with "
     "images and labels. Left out: the network's own data set, looked for in NEUROMORPH_DATA.",
 )
 

@@ -86,6 +86,15 @@ def list_prices() -> list[str]:
 def load_prices(name: str | os.PathLike[str]) -> Prices:
     """Read prices from a TOML file or a preset by name.
 
+    Parameters
+    ----------
+    name : str or path
+        A file, or the name of a preset (:func:`list_prices`).
+
+    Returns
+    -------
+    Prices
+
     Raises
     ------
     PriceError

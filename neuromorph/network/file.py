@@ -226,6 +226,10 @@ def load_network(name: str | os.PathLike[str]) -> Network:
         A file, a folder with ``network.safetensors``, or the name of a network
         in ``./networks/`` or among the installed ones (in this order).
 
+    Returns
+    -------
+    Network
+
     Raises
     ------
     NetworkError
