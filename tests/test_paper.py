@@ -468,7 +468,8 @@ def test_eq_16_batch_norm_as_integer_thresholds(n, gamma):
         ],
     )
     samples = [[int(math.copysign(1, s))] * abs(s) + [0] * (30 - abs(s)) for s in sums]
-    assert run(network, samples).outputs.ravel().tolist() == [level(s) for s in sums]
+    for mode in MODES:
+        assert run(network, samples, mode).outputs.ravel().tolist() == [level(s) for s in sums]
 
 
 # --- §7
