@@ -12,36 +12,24 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from neuromorph.errors import NeuromorphError, TraceError
-from neuromorph.trace.seal import check_seal
+from neuromorph.trace.seal import SEAL_BYTES, check_seal
+from neuromorph.trace.unfinished import Unfinished
 
 __all__ = ["attribute", "column", "open_file", "reading", "strings"]
 
-MAX_OBJECTS = 10_000
+MAX_OBJECTS = 100_000
 MAX_TEXT_BYTES = 1 << 26
 MAX_CHUNK_BYTES = 1 << 26
 # Deflate makes at most 1032 bytes of one; a dataset beyond that is not stored.
 MAX_INFLATION = 1100
-BUILT_IN_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
-TROUBLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-)
 
 
 @contextmanager
@@ -51,7 +39,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except NeuromorphError:
         raise
-    except TROUBLE as error:
+    except Exception as error:  # HDF5 and h5py raise almost anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TraceError(f"{path}: {what} cannot be read: {reason}") from None
 
@@ -62,8 +50,8 @@ def open_file(path: Path) -> h5py.File:
     Raises
     ------
     TraceError
-        Not a file, empty, damaged, no HDF5, or with something inside that a
-        trace does not have.
+        Not a file, empty, damaged, no HDF5, or with something inside that
+        reaches outside the file.
     """
     try:
         status = path.stat()
@@ -72,35 +60,26 @@ def open_file(path: Path) -> h5py.File:
         if status.st_size == 0:
             raise TraceError(f"{path} is empty")
         check_seal(path)
+        shown = Unfinished.look(path, SEAL_BYTES) or path
     except OSError as error:
         raise TraceError(f"cannot read trace {path}: {error.strerror}") from None
-    file = _open_hdf5(path)
-    try:
-        with reading(path, "file"):
+    except ValueError as error:  # a zero byte in the name
+        raise TraceError(f"cannot read trace {str(path)!r}: {error}") from None
+    with reading(path, "file"):
+        if not h5py.is_hdf5(os.fspath(path)):
+            raise TraceError(f"{path} is not an HDF5 file, or its beginning is damaged")
+        file = h5py.File(shown, "r", locking="best-effort")
+        try:
             _look_over(path, file)
-    except BaseException:
-        file.close()
-        raise
+        except BaseException:
+            file.close()
+            raise
     return file
 
 
-def _open_hdf5(path: Path) -> h5py.File:
-    """Open finished files plainly; files left by a killed writer as a second reader would."""
-    if not h5py.is_hdf5(os.fspath(path)):
-        raise TraceError(f"{path} is not an HDF5 file, or its beginning is damaged")
-    first: Exception | None = None
-    for swmr in (False, True):
-        try:
-            return h5py.File(path, "r", swmr=swmr, locking="best-effort")
-        except TROUBLE as error:
-            first = first or error
-    reason = " ".join(str(first).split())
-    raise TraceError(f"{path} is damaged or truncated: {reason}")
-
-
 def _look_over(path: Path, file: h5py.File) -> None:
-    """Visit every object; refuse what reaches outside the file or is absurd."""
-    seen: set[Any] = {h5py.h5o.get_info(file.id).addr}
+    """Visit every object, known or not; refuse what reaches outside the file."""
+    seen: set[Any] = set()
     waiting: list[tuple[str, Any]] = [("", file.id)]
     while waiting:
         prefix, group = waiting.pop()
@@ -110,39 +89,16 @@ def _look_over(path: Path, file: h5py.File) -> None:
                 raise TraceError(f"{path}: {name} is a soft or external link; a trace has none")
             info = h5py.h5o.get_info(group, raw)
             if info.addr in seen:
-                raise TraceError(f"{path}: {name} is a second name of another object")
+                continue
             seen.add(info.addr)
             if len(seen) > MAX_OBJECTS:
                 raise TraceError(f"{path}: holds more than {MAX_OBJECTS} objects")
             if info.type == h5py.h5o.TYPE_GROUP:
                 waiting.append((name, h5py.h5o.open(group, raw)))
             elif info.type == h5py.h5o.TYPE_DATASET:
-                _check_storage(path, name, h5py.h5o.open(group, raw))
-            else:
-                raise TraceError(f"{path}: {name} is neither a group nor a dataset")
-
-
-def _check_storage(path: Path, name: str, dataset: Any) -> None:
-    """Refuse datasets whose values lie elsewhere, or are too many to be stored here."""
-    made = dataset.get_create_plist()
-    layout = made.get_layout()
-    if made.get_external_count() or layout == h5py.h5d.VIRTUAL:
-        raise TraceError(f"{path}: {name} takes its values from another file")
-    if layout == h5py.h5d.CHUNKED:
-        chunk = int(np.prod(made.get_chunk(), dtype=object)) * dataset.get_type().get_size()
-        if chunk > MAX_CHUNK_BYTES:
-            raise TraceError(f"{path}: {name} has blocks of {chunk} bytes")
-        for index in range(made.get_nfilters()):
-            code, _, _, label = made.get_filter(index)
-            if code not in BUILT_IN_FILTERS and not h5py.h5z.filter_avail(code):
-                raise TraceError(
-                    f"{path}: {name} is compressed with the filter {label.decode()!r} ({code}), "
-                    "which is not installed; pip install hdf5plugin and import it first"
-                )
-    wanted = int(np.prod(dataset.shape, dtype=object)) * dataset.get_type().get_size()
-    stored = int(dataset.get_storage_size())
-    if wanted > MAX_INFLATION * stored + MAX_CHUNK_BYTES:
-        raise TraceError(f"{path}: {name} claims {wanted} bytes, {stored} are stored")
+                made = h5py.h5o.open(group, raw).get_create_plist()
+                if made.get_external_count() or made.get_layout() == h5py.h5d.VIRTUAL:
+                    raise TraceError(f"{path}: {name} takes its values from another file")
 
 
 def attribute(path: Path, owner: h5py.Group, name: str, kind: type) -> Any:
@@ -184,14 +140,10 @@ def column(
     Raises
     ------
     TraceError
-        It is missing, or of another kind.
+        It is missing, of another kind, or too large to be true.
     """
     with reading(path, f"/{name}"):
-        dataset = file.get(name)
-        if dataset is None:
-            raise TraceError(f"{path}: dataset /{name} is missing")
-        if not isinstance(dataset, h5py.Dataset):
-            raise TraceError(f"{path}: /{name} is not a dataset")
+        dataset = _dataset(path, file, name)
         if dataset.dtype != dtype:
             raise TraceError(f"{path}: /{name} is {dataset.dtype}; it must be {dtype}")
         found = dataset.shape
@@ -207,11 +159,33 @@ def strings(path: Path, file: h5py.File, name: str) -> tuple[str, ...]:
     Raises
     ------
     TraceError
-        It is missing, or of another kind.
+        It is missing, of another kind, or too large to be true.
     """
     with reading(path, f"/{name}"):
-        dataset = file.get(name)
-        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "S" or dataset.ndim != 1:
-            raise TraceError(f"{path}: /{name} is missing, or not a list of fixed-length strings")
-        values: NDArray[Any] = dataset[:]
-        return tuple(v.decode() for v in values.tolist())
+        dataset = _dataset(path, file, name)
+        if dataset.dtype.kind != "S" or dataset.ndim != 1:
+            raise TraceError(f"{path}: /{name} is not a list of fixed-length strings")
+        return tuple(value.decode() for value in dataset[:].tolist())
+
+
+def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset whose values can all be here, in filters that are here."""
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise TraceError(f"{path}: dataset /{name} is missing")
+    made, cell = dataset.id.get_create_plist(), dataset.id.get_type().get_size()
+    if made.get_layout() == h5py.h5d.CHUNKED:
+        block = prod(made.get_chunk()) * cell
+        if block > MAX_CHUNK_BYTES:
+            raise TraceError(f"{path}: /{name} has blocks of {block} bytes")
+        for index in range(made.get_nfilters()):
+            code, _, _, label = made.get_filter(index)
+            if not h5py.h5z.filter_avail(code):
+                raise TraceError(
+                    f"{path}: /{name} is compressed with filter {code} ({label.decode()!r}), "
+                    "which is not installed; pip install hdf5plugin and import it first"
+                )
+    claimed, stored = prod(dataset.shape) * cell, int(dataset.id.get_storage_size())
+    if claimed > MAX_INFLATION * stored + MAX_CHUNK_BYTES:
+        raise TraceError(f"{path}: /{name} claims {claimed} bytes, {stored} are stored")
+    return dataset

@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,26 +15,11 @@ from neuromorph.errors import TraceError
 from neuromorph.mapping import Slice
 from neuromorph.mapping.slices import input_range, sum_range
 from neuromorph.network import Network
-from neuromorph.trace.schema import RANGES, NetworkInfo
+from neuromorph.trace.schema import RANGES, NetworkInfo, network_info
 
-__all__ = ["check_chip", "check_network", "check_slices", "neuron_rows", "slices_for"]
+__all__ = ["check_network", "check_origin", "check_slices", "neuron_rows"]
 
 MAX_NEURONS = 1 << 26
-MAX_CORES = 1 << 20
-COUNTING_FIELDS = (
-    "columns",
-    "rows",
-    "cores_per_tile",
-    "neurons",
-    "synapse_bits",
-    "axons_in",
-    "axons_out",
-    "accumulator_bits",
-    "axon_entry_bits",
-    "synapse_lanes",
-    "neuron_lanes",
-    "frames_in_flight",
-)
 
 
 def check_network(path: Path, network: NetworkInfo) -> None:
@@ -54,23 +40,6 @@ def check_network(path: Path, network: NetworkInfo) -> None:
             raise TraceError(f"{path}: layer {layer.name!r} does not fit the layer before it")
         if (layer.n is None) != (index == len(network.layers) - 1):
             raise TraceError(f"{path}: layer {layer.name!r} is read out, or not, out of turn")
-
-
-def check_chip(path: Path, chip: Chip) -> None:
-    """Refuse chips with impossible numbers.
-
-    Raises
-    ------
-    TraceError
-    """
-    for name in COUNTING_FIELDS:
-        value = getattr(chip, name)
-        if not 1 <= value <= 1 << 40:
-            raise TraceError(f"{path}: the chip has {name} = {value}")
-    if chip.cores > MAX_CORES:
-        raise TraceError(f"{path}: the chip has more than {MAX_CORES} cores")
-    if not 0 < chip.tick_s <= 1:
-        raise TraceError(f"{path}: the chip has tick_s = {chip.tick_s}")
 
 
 def check_slices(
@@ -104,7 +73,8 @@ def check_slices(
         start, stop = table[name].T
         room = np.array(shapes[name])[layer]
         least = 0 if name.startswith("input") else 1
-        if (start < 0).any() or (stop - start < least).any() or (stop > room).any():
+        # in this order, so that no difference leaves int64
+        if ((start < 0) | (stop < 0) | (stop > room)).any() or (stop - start < least).any():
             raise TraceError(f"{path}: /mapping/{name} has a range outside its layer")
     for index, info in enumerate(network.layers):
         mine = layer == index
@@ -113,7 +83,7 @@ def check_slices(
             (("channels", "sum_rows", "sum_columns"), info.sum_shape),
         ):
             boxes = np.stack([table[name][mine] for name in names], axis=1)
-            if not _tiles(boxes, prod(shape)):
+            if not _fill(boxes, shape):
                 raise TraceError(
                     f"{path}: /mapping puts neurons of layer {info.name!r} on two cores or none"
                 )
@@ -128,37 +98,46 @@ def check_slices(
     )
 
 
-def _tiles(boxes: NDArray[np.int64], volume: int) -> bool:
-    """Whether boxes (number, axes, 2) inside a box of that volume fill it without overlap."""
-    if int((boxes[:, :, 1] - boxes[:, :, 0]).prod(axis=1).sum()) != volume:
+def _fill(boxes: NDArray[np.int64], shape: tuple[int, ...]) -> bool:
+    """Whether boxes (number, axes, 2) inside the shape fill it without overlap."""
+    if int((boxes[:, :, 1] - boxes[:, :, 0]).prod(axis=1).sum()) != prod(shape):
         return False
-    for i, box in enumerate(boxes[:-1]):
-        rest = boxes[i + 1 :]
-        apart = (rest[:, :, 0] >= box[:, 1]) | (rest[:, :, 1] <= box[:, 0])
-        if not apart.any(axis=1).all():
-            return False
-    return True
+    filled = np.zeros(shape, bool)
+    for box in boxes.tolist():
+        filled[tuple(slice(*edges) for edges in box)] = True
+    return bool(filled.all())
 
 
-def neuron_rows(network: NetworkInfo, slices: tuple[Slice, ...]) -> list[NDArray[np.int32]]:
-    """For the input and every spiking layer: the table row that each neuron sends from."""
-    result = [np.zeros(network.inputs, np.int32)]
+def neuron_rows(network: NetworkInfo, slices: tuple[Slice, ...]) -> NDArray[np.int32]:
+    """Table row that each neuron sends from: of the input, then of every spiking layer."""
+    sizes = network.spiking_sizes
+    result = np.zeros(sum(sizes), np.int32)
+    start = network.inputs
     for index, layer in enumerate(network.layers[:-1]):
-        owner = np.zeros(layer.output_shape, np.int32)
+        owner = result[start : start + layer.outputs].reshape(layer.output_shape)
         for row, s in enumerate(slices, start=1):
             if s.stage == index:
                 owner[slice(*s.channels), slice(*s.rows), slice(*s.columns)] = row
-        result.append(owner.ravel())
+        start += layer.outputs
     return result
 
 
-def slices_for(path: Path, slices: tuple[Slice, ...], network: Network) -> tuple[Slice, ...]:
-    """The slices, once they have proved to be slices of this network.
+def check_origin(
+    path: Path, info: NetworkInfo, slices: tuple[Slice, ...], network: Network
+) -> None:
+    """Refuse another network than the one that ran, and slices it does not have.
 
     Raises
     ------
     TraceError
     """
+    if network.hash != info.hash:
+        raise TraceError(
+            f"{path} was recorded from network {info.name!r} ({info.hash[:12]}), not from "
+            f"{network.name!r} ({network.hash[:12]}); load the network file it was made from"
+        )
+    if msgspec.structs.replace(network_info(network), name=info.name) != info:
+        raise TraceError(f"{path}: /meta describes another network than the one of its hash")
     for s in slices:
         stage = network.stages[s.stage]
         for axis, outputs, sums, inputs in (
@@ -171,4 +150,3 @@ def slices_for(path: Path, slices: tuple[Slice, ...], network: Network) -> tuple
                     f"{path}: /mapping gives core {s.core} a part of layer {s.layer!r} that the "
                     "network does not have"
                 )
-    return slices

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import operator
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -17,20 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.errors import (
-    ChipError,
-    MappingError,
-    NetworkError,
-    SimulationError,
-    TraceError,
-    TraceVersionError,
-)
-from neuromorph.events import ACTIONS, Counts, Hardware, format_table
+from neuromorph.errors import SimulationError, TraceError, TraceVersionError
+from neuromorph.events import ACTIONS, Counts, Hardware
 from neuromorph.mapping import Mapping, Slice
 from neuromorph.network import Network
 from neuromorph.trace import schema
 from neuromorph.trace.door import attribute, column, open_file, reading, strings
-from neuromorph.trace.layout import check_chip, check_network, check_slices, slices_for
+from neuromorph.trace.layout import check_network, check_origin, check_slices
 from neuromorph.trace.schema import Detail, NetworkInfo
 from neuromorph.trace.synapses import Expansion
 
@@ -113,10 +108,13 @@ class Trace:
         if "format" not in root.attrs or attribute(self.path, root, "format", str) != schema.FORMAT:
             raise TraceError(f"{self.path} is not a {schema.FORMAT} file")
         self.version: str = attribute(self.path, root, "version", str)
-        if self.version.split(".")[0] != str(schema.VERSION[0]):
+        if not re.fullmatch(r"\d{1,9}\.\d{1,9}", self.version, re.ASCII):
+            raise TraceError(f"{self.path}: trace version is {self.version!r}; it must be like 1.0")
+        major = schema.VERSION[0]
+        if int(self.version.split(".")[0]) != major:
             raise TraceVersionError(
-                f"{self.path}: trace version is {self.version!r}; this program reads "
-                f"{schema.VERSION[0]}.x"
+                f"{self.path}: trace version is {self.version}; this program reads "
+                f"{major}.0 to {major}.x"
             )
         found = {n: attribute(self.path, root, n, k) for n, k in schema.ROOT_ATTRIBUTES.items()}
         self.created: str = found["created"]
@@ -151,6 +149,11 @@ class Trace:
         self.options: dict[str, Any] = parse("options", dict[str, Any])
         self.environment: dict[str, Any] = parse("environment", dict[str, Any])
         self.provenance: dict[str, Any] = parse("provenance", dict[str, Any])
+        check_network(self.path, self.network_info)
+        if self.tick_s != self.chip.tick_s:
+            raise TraceError(
+                f"{self.path}: attribute 'tick_s' is {self.tick_s}, the chip has {self.chip.tick_s}"
+            )
 
     def _read_mapping(self) -> None:
         root = self._root()
@@ -162,8 +165,6 @@ class Trace:
         for name in schema.RANGES:
             dataset = column(self.path, root, f"mapping/{name}", np.dtype("<i8"), (number, 2))
             table[name] = dataset[:]
-        check_network(self.path, self.network_info)
-        check_chip(self.path, self.chip)
         self.slices: tuple[Slice, ...] = check_slices(
             self.path, table, self.network_info, self.chip
         )
@@ -186,8 +187,12 @@ class Trace:
         column(path, root, "counts/active_ticks", eight, (None,))
         column(path, root, "counts/cores", eight, (rows,))
         column(path, root, "counts/pairs", eight, (rows,))
-        if len(strings(path, root, "counts/layers")) != rows:
+        self.count_layers: tuple[str, ...] = strings(path, root, "counts/layers")
+        if len(self.count_layers) != rows:
             raise TraceError(f"{path}: /counts/layers does not name {rows} rows")
+        group = root["counts"]
+        fields = {n: attribute(path, group, n, k) for n, k in schema.HARDWARE.items()}
+        self.hardware = Hardware(**fields)
         self._columns: dict[str, dict[str, h5py.Dataset]] = {
             "samples": {
                 name: column(path, root, f"samples/{name}", dtype, (None,))
@@ -208,27 +213,31 @@ class Trace:
 
     def _read_lengths(self) -> None:
         """Rows of every table: those that ``flushed`` vouches for."""
-        samples = self._root()["samples"]
+        samples, number = self._root()["samples"], len(schema.TABLES)
         if "flushed" not in samples.attrs:
             raise TraceError(f"{self.path}: attribute 'flushed' of /samples is missing")
         entry = h5py.h5a.open(samples.id, b"flushed")
-        number = len(schema.TABLES)
-        if entry.shape != (number,) or entry.dtype != np.dtype("<i8"):
+        if len(entry.shape) != 1 or entry.shape[0] < number or entry.dtype != np.dtype("<i8"):
             raise TraceError(f"{self.path}: attribute 'flushed' of /samples is not {number} int64")
-        flushed = [int(n) for n in samples.attrs["flushed"]]
-        self._rows = dict.fromkeys(schema.TABLES, 0)
-        for table, rows in zip(schema.TABLES, flushed):
+        # a later version may count more tables
+        flushed = samples.attrs["flushed"].tolist()
+        self._rows: dict[str, int] = dict(zip(schema.TABLES, flushed))
+        for table, rows in self._rows.items():
             columns = dict(self._columns.get(table, {}))
             if table == "samples":
                 columns["../counts/values"] = self._values
+            elif not columns and rows:
+                raise TraceError(
+                    f"{self.path}: 'flushed' has {rows} {table}, but there is no table"
+                )
             for name, dataset in columns.items():
+                if not self.complete:
+                    dataset.id.refresh()  # it may have grown since the file was opened
                 if len(dataset) < rows or rows < 0 or (self.complete and len(dataset) != rows):
                     raise TraceError(
                         f"{self.path}: /{table}/{name} has {len(dataset)} rows, 'flushed' says "
                         f"{rows}"
                     )
-            if columns:
-                self._rows[table] = rows
 
     # --- what it is
 
@@ -310,7 +319,7 @@ class Trace:
         finish = self.finished_ticks
         if finish is None or len(finish) < 2:
             return None
-        return int(finish[-1] - finish[0]) * self.tick_s / (len(finish) - 1)
+        return (int(finish[-1]) - int(finish[0])) * self.tick_s / (len(finish) - 1)
 
     @property
     def accuracy(self) -> float | None:
@@ -332,27 +341,18 @@ class Trace:
             values = np.zeros((*stored.shape[:2], len(ACTIONS)), np.int64)
             values[:, :, [list(ACTIONS).index(a) for a in self._actions]] = stored
             ticks, active = group["ticks"][:], group["active_ticks"][:]
-            hardware, layers, cores = self.count_labels()
             try:
                 return Counts(
                     values=values,
-                    layers=layers,
-                    cores=cores,
+                    layers=self.count_layers,
+                    cores=group["cores"][:],
                     pairs=group["pairs"][:],
-                    hardware=hardware,
+                    hardware=self.hardware,
                     ticks=int(ticks[0]) if len(ticks) else None,
                     active_ticks=active if len(active) else None,
                 )
             except SimulationError as error:
                 raise TraceError(f"{path}: {error}") from None
-
-    def count_labels(self) -> tuple[Hardware, tuple[str, ...], NDArray[np.int64]]:
-        """Hardware, layers and cores of the rows, as ``/counts`` has them."""
-        root, path = self._root(), self.path
-        with reading(path, "/counts"):
-            group = root["counts"]
-            fields = {n: attribute(path, group, n, k) for n, k in schema.HARDWARE.items()}
-            return Hardware(**fields), strings(path, root, "counts/layers"), group["cores"][:]
 
     # --- spikes and packets
 
@@ -365,18 +365,20 @@ class Trace:
             )
         return self._columns[table]
 
-    def rows(self, table: str, start: int, stop: int) -> Columns:
-        """Rows of ``"spikes"`` or ``"packets"``: name → array, shape (stop − start,)."""
+    def _read(self, table: str, start: int, stop: int) -> Columns:
         columns = self._need(table)
-        stop = min(stop, self._rows[table])
         with reading(self.path, f"/{table}"):
             return {name: dataset[start:stop] for name, dataset in columns.items()}
 
     def blocks(self, table: str, *, rows: int = BLOCK_ROWS) -> Iterator[Columns]:
-        """The rows of a table in order, a bounded number at a time."""
+        """The rows of ``"spikes"`` or ``"packets"`` in order, so many at a time."""
+        if table not in ("spikes", "packets"):
+            raise TraceError(f"table is {table!r}; choose spikes or packets")
+        if rows < 1:
+            raise TraceError(f"rows is {rows}; must be at least 1")
         self._need(table)
         for start in range(0, self._rows[table], rows):
-            yield self.rows(table, start, start + rows)
+            yield self._read(table, start, min(start + rows, self._rows[table]))
 
     def spikes(self, sample: int | slice | None = None) -> Columns:
         """Spikes, sorted by sample, layer and neuron.
@@ -392,12 +394,12 @@ class Trace:
             ``sample`` uint32; ``layer`` uint16, 0 is the input; ``neuron``
             uint32, flat in the output of the layer; ``level`` int16.
         """
-        columns, rows = self._need("spikes"), self.spike_count
+        owner, rows = self._need("spikes")["sample"], self.spike_count
         first, last = self._sample_range(sample)
         with reading(self.path, "/spikes"):
-            start = bisect.bisect_left(columns["sample"], first, 0, rows)
-            stop = bisect.bisect_left(columns["sample"], last, start, rows)
-        return self.rows("spikes", start, stop)
+            start = bisect.bisect_left(owner, first, 0, rows)
+            stop = bisect.bisect_left(owner, last, start, rows)
+        return self._read("spikes", start, stop)
 
     def packets(self, sample: int | slice | None = None) -> Columns:
         """Packets in order of delivery.
@@ -413,36 +415,37 @@ class Trace:
         dict of arrays, shape (packets,)
             The fields of ``PACKET_DTYPE``; ``sent`` and ``delivered`` in ticks.
         """
-        columns = self._need("packets")
-        if sample is None:
-            return self.rows("packets", 0, self.packet_count)
+        found = [{n: np.zeros(0, d) for n, d in schema.PACKET_COLUMNS.items()}]
+        found += self._packet_blocks(sample)
+        return {n: np.concatenate([f[n] for f in found]) for n in schema.PACKET_COLUMNS}
+
+    def _packet_blocks(self, sample: int | slice | None) -> Iterator[Columns]:
+        """Packets of some samples, a bounded number at a time."""
+        owner, total = self._need("packets")["sample"], self.packet_count
         first, last = self._sample_range(sample)
-        found: list[Columns] = [{n: np.zeros(0, d) for n, d in schema.PACKET_COLUMNS.items()}]
-        for start in range(0, self.packet_count, BLOCK_ROWS):
-            stop = min(start + BLOCK_ROWS, self.packet_count)
+        for start in range(0, total, BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, total)
             with reading(self.path, "/packets"):
-                owner = columns["sample"][start:stop]
-            chosen = (owner >= first) & (owner < last)
+                block = owner[start:stop]
+            chosen = (block >= first) & (block < last)
             if chosen.any():
-                block = self.rows("packets", start, stop)
-                found.append({n: values[chosen] for n, values in block.items()})
-        return {n: np.concatenate([f[n] for f in found]) for n in columns}
+                yield {n: v[chosen] for n, v in self._read("packets", start, stop).items()}
 
     def _sample_range(self, sample: int | slice | None) -> tuple[int, int]:
         """First sample and the one after the last."""
         if sample is None:
             return 0, 1 << 32
+        # a timed run that did not finish has packets of samples that are not in yet
+        known = self.samples if self.complete else 1 << 32
         if isinstance(sample, slice):
-            first, last, step = sample.indices(self.samples if self.complete else 1 << 32)
+            first, last, step = sample.indices(known)
             if step != 1:
                 raise TraceError(f"samples {sample} have a step; take neighbouring samples")
             return first, last
-        # an unfinished timed run has packets of samples that are not in yet
-        if sample < 0 or (self.complete and sample >= self.samples):
-            raise TraceError(
-                f"{self.path} has no sample {sample}; it holds samples 0 to {self.samples - 1}"
-            )
-        return int(sample), int(sample) + 1
+        first = operator.index(sample)
+        if not 0 <= first < known:
+            raise TraceError(f"{self.path} has no sample {first}; it holds {self.samples}, from 0")
+        return first, first + 1
 
     # --- with the network
 
@@ -454,25 +457,20 @@ class Trace:
         TraceError
             Another network than the one that ran, or slices that do not fit it.
         """
-        if network.hash != self.network_hash:
-            raise TraceError(
-                f"{self.path} was recorded from network {self.network_name!r} "
-                f"({self.network_hash[:12]}), not from {network.name!r} ({network.hash[:12]}); "
-                f"load the network file it was made from"
-            )
-        slices = slices_for(self.path, self.slices, network)
-        try:
-            return Mapping(network=network, chip=self.chip, slices=slices)
-        except (MappingError, NetworkError, ChipError) as error:
-            raise TraceError(f"{self.path}: {error}") from None
+        check_origin(self.path, self.network_info, self.slices, network)
+        return Mapping(network=network, chip=self.chip, slices=self.slices)
 
-    def synaptic_events(self, network: Network, *, batch: int = 1 << 18) -> Iterator[Columns]:
+    def synaptic_events(
+        self, network: Network, *, sample: int | slice | None = None, batch: int = 1 << 18
+    ) -> Iterator[Columns]:
         """Every single synaptic event of a packet trace.
 
         Parameters
         ----------
         network : Network
             The network that ran; a trace holds no weights.
+        sample : int or slice, optional
+            Only events of these samples.
         batch : int
             About how many events to make at a time; bounds the memory.
 
@@ -492,10 +490,10 @@ class Trace:
         """
         self._need("packets")
         if batch < 1:
-            raise TraceError(f"batch is {batch}; it must be at least 1")
+            raise TraceError(f"batch is {batch}; must be at least 1")
         expansion = Expansion(self.mapping(network))
         sizes = np.array([0, *(network.stages[s.stage].inputs for s in self.slices)])
-        for packets in self.blocks("packets"):
+        for packets in self._packet_blocks(sample):
             spikes = packets["payload"] != 0
             chosen = {name: values[spikes] for name, values in packets.items()}
             target = chosen["target"].astype(np.int64)

@@ -4,7 +4,8 @@ The file is made under ``<path>.partial``, in the single-writer mode of HDF5,
 in which what was flushed stays readable whatever happens to the process.  The
 attribute ``flushed`` of ``/samples`` is written after the rows it counts, so a
 reader of an unfinished file never sees half a batch.  A whole file is sealed
-with its SHA-256 and takes its final name.
+with its SHA-256 and takes its final name.  Every name is taken by a rename, so
+a file of any name can be read from its first moment.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from neuromorph.trace.seal import SEAL_BYTES, write_seal
 __all__ = ["Recorder"]
 
 CHUNK_ROWS = 1 << 16  # rows of a column stored as one block
+SAMPLE_CHUNK_ROWS = 1 << 12  # a block not full yet is written anew with every batch
 BUFFERED_PACKETS = 1 << 16
 SPIKE_BLOCK_CELLS = 1 << 22  # levels looked through at a time
 COUNT_CHUNK_CELLS = 1 << 16
@@ -79,7 +81,7 @@ class Recorder:
         self.detail = detail
         self.mode = mode
         self._mapping = mapping
-        self._partial = self.path.with_name(self.path.name + ".partial")
+        self._partial = Path(f"{self.path}.partial")
         self._file: h5py.File | None = None
         self._columns: dict[str, dict[str, h5py.Dataset]] = {}
         self._rows = dict.fromkeys(schema.TABLES, 0)
@@ -88,18 +90,29 @@ class Recorder:
         self._buffered = 0
 
     def __enter__(self) -> Self:
-        if self.path.is_dir():
-            raise TraceError(f"cannot write trace {self.path}: it is a folder")
+        begun = Path(f"{self.path}.{os.getpid()}.new")
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise TraceError(f"cannot write trace {self.path}: it is not a file")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TraceError(f"cannot write trace {self.path}: {error.strerror}") from None
-        with self._writing():
-            self._file = _create(self._partial)
-            self._describe()
-            self._make_tables()
-            self._file.flush()
-            self._file.swmr_mode = True
+        except (OSError, ValueError) as error:
+            raise TraceError(f"cannot write trace {str(self.path)!r}: {_reason(error)}") from None
+        try:
+            with self._writing():
+                self._file = _create(begun)
+                self._describe()
+                self._make_tables()
+                self._file.close()
+                begun.replace(self._partial)
+                self._identity = _identity(self._partial)
+                self._file = _open(self._partial)
+                self._columns = {
+                    table: dict(self._file[table].items())
+                    for table in schema.tables_of(self.detail)
+                }
+        finally:
+            with contextlib.suppress(OSError):
+                begun.unlink(missing_ok=True)
         return self
 
     def __exit__(
@@ -243,17 +256,17 @@ class Recorder:
         names = dict(schema.SAMPLE_COLUMNS)
         if self.mode == "timed":
             names |= schema.TIME_COLUMNS
-        columns = {n: _growing(samples, n, d) for n, d in names.items()}
-        block = max(1, CHUNK_ROWS // classes)
-        columns["outputs"] = _growing(samples, "outputs", "<i4", (classes,), chunk=block)
-        self._columns["samples"] = columns
-        for name, wanted in (
+        for name, dtype in names.items():
+            _growing(samples, name, dtype, chunk=SAMPLE_CHUNK_ROWS)
+        _growing(samples, "outputs", "<i4", (classes,), chunk=SAMPLE_CHUNK_ROWS)
+        for table, columns in (
             ("spikes", schema.SPIKE_COLUMNS),
             ("packets", schema.PACKET_COLUMNS),
         ):
-            if name in schema.tables_of(self.detail):
-                group = _group(file, name)
-                self._columns[name] = {n: _growing(group, n, d) for n, d in wanted.items()}
+            if table in schema.tables_of(self.detail):
+                group = _group(file, table)
+                for name, dtype in columns.items():
+                    _growing(group, name, dtype)
 
     # --- writing rows
 
@@ -328,6 +341,11 @@ class Recorder:
             file.flush()
         self._close()
         try:
+            if _identity(self._partial) != self._identity:
+                raise TraceError(
+                    f"cannot write trace {self.path}: another run has begun to write "
+                    f"{self._partial.name}"
+                )
             write_seal(self._partial)
             self._partial.replace(self.path)
         except OSError as error:
@@ -367,7 +385,6 @@ class Recorder:
         self._columns.clear()
         if file is None or not file.id.valid:
             return
-        whole = file.swmr_mode
         null = os.open(os.devnull, os.O_RDWR)
         try:
             os.dup2(null, file.id.get_vfd_handle())
@@ -375,9 +392,6 @@ class Recorder:
             os.close(null)
         with contextlib.suppress(OSError, RuntimeError, ValueError):
             file.close()
-        if not whole:  # nothing in it yet
-            with contextlib.suppress(OSError):
-                self._partial.unlink()
 
 
 def _create(path: Path) -> h5py.File:
@@ -388,7 +402,21 @@ def _create(path: Path) -> h5py.File:
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_file_locking(True, True)
     return h5py.File(h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, made, access))
+
+
+def _open(path: Path) -> h5py.File:
+    """The file again, in the single-writer mode."""
+    file = h5py.File(path, "r+", libver=("v110", "v110"), locking="best-effort")
+    file.swmr_mode = True
+    return file
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What tells a file from another of the same name."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _group(file: h5py.File, name: str) -> h5py.Group:
@@ -442,11 +470,12 @@ def _growing(
     )
 
 
-def _json(value: Any) -> str:
+def _json(value: dict[str, Any]) -> str:
+    """JSON; what JSON does not know is written as its ``repr``."""
     try:
-        return msgspec.json.encode(value).decode()
-    except (TypeError, msgspec.EncodeError):
-        return msgspec.json.encode(repr(value)).decode()
+        return msgspec.json.encode(value, enc_hook=repr).decode()
+    except (TypeError, ValueError, RecursionError):
+        return msgspec.json.encode({key: repr(part) for key, part in value.items()}).decode()
 
 
 def _reason(error: Exception) -> str:
@@ -454,4 +483,4 @@ def _reason(error: Exception) -> str:
     code = error.errno if isinstance(error, OSError) else None
     if code is None and (found := re.search(r"errno = (\d+)", str(error))):
         code = int(found[1])
-    return os.strerror(code) if code else str(error).splitlines()[0]
+    return os.strerror(code) if code else (str(error).splitlines() or [type(error).__name__])[0]

@@ -19,6 +19,7 @@ from neuromorph.levels import Levels
 from neuromorph.mapping.packets import TOKEN
 from neuromorph.trace.layout import neuron_rows
 from neuromorph.trace.reader import Trace
+from neuromorph.trace.schema import NetworkInfo
 
 __all__ = ["validate"]
 
@@ -47,23 +48,26 @@ def validate(path: str | os.PathLike[str]) -> list[str]:
     >>> validate("no-such-file.h5")
     ['cannot read trace no-such-file.h5: No such file or directory']
     """
+    problems = []
     try:
         with Trace(path) as trace:
-            return [f"rule {number}: {text}" for number, text in _broken(trace)]
+            for number, text in _broken(trace):
+                problems.append(f"rule {number}: {text}")
     except TraceError as error:
-        return [str(error)]
+        problems.append(str(error))
+    return problems
 
 
 def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
     """(rule, sentence) of every broken rule."""
     if not trace.complete:
         yield 11, "the run did not finish; what was flushed is readable"
-    yield from _labels(trace)
     try:
         counts = trace.counts
     except TraceError as error:
         yield 14, str(error)
         return
+    yield from _labels(trace, counts)
     yield from _sums(trace, counts)
     yield from _samples(trace, counts)
     spikes_fit = True
@@ -78,9 +82,8 @@ def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
 # --- descriptions and counts
 
 
-def _labels(trace: Trace) -> Iterator[tuple[int, str]]:
+def _labels(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
     chip = trace.chip
-    hardware, layers, cores = trace.count_labels()
     wanted = Hardware(
         chip=chip.name,
         dataflow=chip.dataflow,
@@ -90,12 +93,11 @@ def _labels(trace: Trace) -> Iterator[tuple[int, str]]:
         state_memory_bits=chip.neurons * chip.accumulator_bits,
         axon_memory_bits=chip.axons_in * chip.axon_entry_bits,
     )
-    if hardware != wanted or trace.tick_s != chip.tick_s:
-        yield 12, "tick_s or the attributes of /counts are not those of the chip"
-    if layers != ("input", *(s.layer for s in trace.slices)) or cores.tolist() != [
-        -1,
-        *(s.core for s in trace.slices),
-    ]:
+    if counts.hardware != wanted:
+        yield 12, "the attributes of /counts are not those of the chip"
+    layers = ("input", *(s.layer for s in trace.slices))
+    cores = [-1, *(s.core for s in trace.slices)]
+    if counts.layers != layers or counts.cores.tolist() != cores:
         yield 13, "/counts/layers and /counts/cores are not the rows of /mapping"
 
 
@@ -142,10 +144,11 @@ def _samples(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
         yield 17, "a sample of /samples finishes before it starts"
     if (np.diff(start) < 0).any() or (np.diff(finish) < 0).any():
         yield 17, "/samples/start or /samples/finish does not ascend"
-    if counts.ticks is not None and len(start) and counts.ticks != int(finish[-1] - start[0]):
-        yield 17, f"/counts/ticks is {counts.ticks}, /samples says {int(finish[-1] - start[0])}"
-    if active is not None and (active.shape != counts.cores.shape or (active < 0).any()):
-        yield 17, "/counts/active_ticks is not one number of ticks a row"
+    spent = int(finish[-1]) - int(start[0]) if len(start) else 0
+    if trace.complete and counts.ticks not in (None, spent):
+        yield 17, f"/counts/ticks is {counts.ticks}, /samples says {spent}"
+    if active is not None and (active < 0).any():
+        yield 17, "/counts/active_ticks has a negative number"
 
 
 # --- spikes
@@ -155,13 +158,13 @@ def _spikes(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
     info = trace.network_info
     sizes = np.array(info.spiking_sizes)
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    allowed = [_allowed_levels(trace, layer) for layer in range(len(sizes))]
-    low = np.array([int(a.min()) for a in allowed])
-    high = np.array([int(a.max()) for a in allowed])
-    binary = np.array([0 not in a for a in allowed]) & (high == 1)
-    owner = np.concatenate(neuron_rows(info, trace.slices))
-    found = np.zeros(trace.samples * len(counts.cores), np.int64)
     bitplane = info.encoding == "bitplane"
+    high = np.array([_largest_input(info), *(Levels(n.n or 0).maximum for n in info.layers[:-1])])
+    low = -high
+    if bitplane:
+        low[0] = 0
+    owner = neuron_rows(info, trace.slices)
+    found = np.zeros(trace.samples * len(counts.cores), np.int64)
     last = -1
     sorted_so_far = True
     for block in trace.blocks("spikes"):
@@ -174,8 +177,7 @@ def _spikes(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
         if (neuron >= sizes[layer]).any():
             yield 19, "/spikes has a neuron that its layer does not have"
             return
-        wrong = (level == 0) | (level < low[layer]) | (level > high[layer])
-        if (wrong | (binary[layer] & (np.abs(level) != 1))).any():
+        if ((level == 0) | (level < low[layer]) | (level > high[layer])).any():
             yield 19, "/spikes has a level that its layer cannot send"
             return
         place = starts[layer] + neuron
@@ -190,14 +192,8 @@ def _spikes(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
     yield from _agree(20, "/spikes", "spike_out", found, counts)
 
 
-def _allowed_levels(trace: Trace, layer: int) -> NDArray[Any]:
-    """Smallest and largest level (all of them for a hidden layer) that a layer sends."""
-    info = trace.network_info
-    if layer == 0:
-        largest = 1 if info.encoding == "ternary" else (1 << info.bits) - 1
-        return np.array([0 if info.encoding == "bitplane" else -largest, 0, largest])
-    n = info.layers[layer - 1].n
-    return Levels(0 if n is None else n).levels
+def _largest_input(info: NetworkInfo) -> int:
+    return 1 if info.encoding == "ternary" else (1 << info.bits) - 1
 
 
 # --- packets
@@ -206,10 +202,9 @@ def _allowed_levels(trace: Trace, layer: int) -> NDArray[Any]:
 def _packets(trace: Trace, counts: Counts, spikes_fit: bool) -> Iterator[tuple[int, str]]:
     rows = len(counts.cores)
     stage = np.array([-1, *(s.stage for s in trace.slices)])
-    owners = neuron_rows(trace.network_info, trace.slices)
     sizes = np.array(trace.network_info.spiking_sizes)
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    owner = np.concatenate(owners)
+    owner = neuron_rows(trace.network_info, trace.slices)
     start = trace.started_ticks
     found = {
         action: np.zeros(trace.samples * rows, np.int64)
@@ -238,7 +233,7 @@ def _packets(trace: Trace, counts: Counts, spikes_fit: bool) -> Iterator[tuple[i
         if (stage[target] != layer).any():
             yield 22, "/packets has a packet to a core of another layer than the next"
             return
-        if ((neuron >= sizes[np.minimum(layer, len(sizes) - 1)]) & ~is_token).any():
+        if ((neuron >= sizes[layer]) & ~is_token).any():
             yield 22, "/packets has a neuron that its layer does not have"
             return
         place = starts[layer] + np.where(is_token, 0, neuron)
