@@ -290,6 +290,8 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
             raise ChipError(f"{path} has {size} bytes; a chip file has at most {MAX_FILE_BYTES}")
         text = path.read_bytes().decode()
         data = tomllib.loads(text)
+        if not data:
+            raise ChipError(f"{path} is empty")
         parsed = msgspec.convert(data, _File)
     except OSError as error:  # also a name too long, or a folder that may not be entered
         raise ChipError(f"cannot read chip file {path}: {error.strerror}") from None

@@ -5,7 +5,6 @@ typed in here again; sentences are tested by their text.
 """
 
 import dataclasses
-import doctest
 import os
 import tomllib
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import get_args
 import pytest
 
 import neuromorph as nm
-import neuromorph.chip
 from neuromorph.chip import KEYS, PRESETS, Kind, list_chips
 from neuromorph.errors import ChipError
 
@@ -50,7 +48,8 @@ def broken(tmp_path):
 
 
 def test_list_of_presets():
-    assert list_chips() == ["gxnor45", "loihi14"]
+    assert {"gxnor45", "loihi14"} <= set(list_chips())
+    assert list_chips() == sorted(list_chips())
 
 
 @pytest.mark.parametrize("name", list_chips())
@@ -132,16 +131,12 @@ def test_printed_chip_shows_every_source_in_a_hundred_columns(name):
         assert all(word in words for word in fact.source.split()), key
 
 
-def test_doctests():
-    assert doctest.testmod(neuromorph.chip).failed == 0
-
-
 # --- files that are none
 
 
 def test_unknown_name_lists_the_presets():
     assert sentence(nm.load_chip, "gxnor54") == (
-        "no chip 'gxnor54': no such file; presets are gxnor45, loihi14"
+        f"no chip 'gxnor54': no such file; presets are {', '.join(list_chips())}"
     )
     assert sentence(nm.load_chip, "").startswith("no chip ''")
 
@@ -161,7 +156,9 @@ def test_not_toml(broken):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "Object missing required field `name`"),
+        (b"", "chip.toml is empty"),
+        (b"# nothing but a remark", "chip.toml is empty"),
+        (b'name = "a"', "missing required field `description`"),
         (b"\x89HDF\r\n\x1a\n" + bytes(range(256)), "is not a TOML file: "),
         (b'name = "\xff\xfe"', "is not a TOML file: "),
         (b"[" * 100_000, "is not a TOML file: "),
@@ -169,7 +166,7 @@ def test_not_toml(broken):
         (b'name = "a"\nname = "b"', "is not a TOML file: Cannot overwrite a value"),
         (b"x" * (1 << 20) + b"y", f"has {(1 << 20) + 1} bytes; a chip file has at most {1 << 20}"),
     ],
-    ids=["empty", "hdf5", "not-utf8", "nested", "nested-list", "twice", "huge"],
+    ids=["empty", "remark", "short", "hdf5", "not-utf8", "nested", "nested-list", "twice", "huge"],
 )
 def test_foreign_files(tmp_path, content, says):
     path = tmp_path / "chip.toml"

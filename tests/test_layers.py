@@ -28,6 +28,7 @@ ROWS = [
     {"compare", "interop"},
     {"report"},
     {"cli"},
+    {"__main__"},
 ]
 RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}
 REQUIRED = {"numpy", "scipy", "h5py", "click", "msgspec", "safetensors", "tqdm", "jinja2"}

@@ -7,7 +7,6 @@ cores, which nobody claims.
 """
 
 import dataclasses
-import doctest
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +15,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import neuromorph as nm
-import neuromorph.mapping.mapping
 from networks import random_chip, random_network, roomy
 from neuromorph.errors import MappingError
 from neuromorph.levels import Levels
@@ -498,7 +496,3 @@ def test_tables_of_a_mapping():
 def test_mapping_is_the_same_every_time():
     network, target = nm.load_network("mnist-mlp-gxnor"), nm.load_chip("loihi14")
     assert map_network(network, target).slices == map_network(network, target).slices
-
-
-def test_doctests():
-    assert doctest.testmod(neuromorph.mapping.mapping).failed == 0

@@ -7,7 +7,6 @@ against a hand calculation from the rules at the head of
 """
 
 import dataclasses
-import doctest
 import json
 import subprocess
 import sys
@@ -418,7 +417,3 @@ def test_labels_may_be_any_integers(mapping, digits, tmp_path):
     with nm.Trace(tmp_path / "run.h5") as trace:
         assert trace.labels.tolist() == labels.tolist()
     json.dumps(run.accuracy(labels))  # a float of Python, for JSON
-
-
-def test_doctests():
-    assert doctest.testmod(neuromorph.simulation).failed == 0

@@ -7,10 +7,10 @@ import json
 import sys
 import textwrap
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,7 +40,8 @@ __all__ = [
 LINE = 100  # columns of printed text
 MAX_DATA_BYTES = 1 << 33
 
-F = TypeVar("F", bound=Callable[..., Any])
+# Called without arguments, a group shows its help; click below 8.2 raises nothing for it.
+_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 chip_option = click.option(
@@ -84,7 +85,7 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
         return
-    except click.exceptions.NoArgsIsHelpError:
+    except _HELP:
         raise
     except click.UsageError as error:
         message = error.format_message().rstrip(".")

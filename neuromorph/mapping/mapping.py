@@ -248,7 +248,8 @@ def map_network(network: Network, chip: Chip) -> Mapping:
     if fit.mapping is None:
         broken = [m for m in fit.limits if not m.fits]
         first = broken[0]
-        more = f" (and {len(broken) - 1} more limits; see a dry run)" if len(broken) > 1 else ""
+        others = len(broken) - 1
+        more = f" (and {others} more limit{'s' * (others > 1)}; see a dry run)" if others else ""
         raise MappingError(
             f"network {network.name!r} does not fit chip {chip.name!r}: {first.where} needs "
             f"{first.needed:,} {first.limit}, {first.available:,} available{more}; {first.remedy}"
