@@ -6,10 +6,14 @@ them, so any run or stored trace can be priced again without running again.
 What has no price refuses the total; it is never zero.
 """
 
+from neuromorph.energy.dump import dump_prices
 from neuromorph.energy.estimate import estimate_energy
 from neuromorph.energy.files import list_prices, load_prices
 from neuromorph.energy.prices import BANDS, EvidenceKind, Price, Prices, SramModel, SramPoint
-from neuromorph.energy.report import EnergyReport, Range, format_joules
+from neuromorph.energy.ranking import Ranking, rank_reports
+from neuromorph.energy.report import EnergyReport
+from neuromorph.energy.scaling import node_factor, scale_prices
+from neuromorph.energy.terms import Range, Swing, format_joules
 
 __all__ = [
     "BANDS",
@@ -18,10 +22,16 @@ __all__ = [
     "Price",
     "Prices",
     "Range",
+    "Ranking",
     "SramModel",
     "SramPoint",
+    "Swing",
+    "dump_prices",
     "estimate_energy",
     "format_joules",
     "list_prices",
     "load_prices",
+    "node_factor",
+    "rank_reports",
+    "scale_prices",
 ]

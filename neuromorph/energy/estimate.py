@@ -16,19 +16,17 @@ import hashlib
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neuromorph.draws import layer_key, weight_keys
 from neuromorph.energy.prices import AXON_ENTRY_BITS, BANDS, MEMORIES, Prices
-from neuromorph.energy.report import EnergyReport, Term
+from neuromorph.energy.report import EnergyReport
+from neuromorph.energy.terms import Floats, Swing, Term
 from neuromorph.errors import PriceError
 from neuromorph.events import ACTIONS, Counts, Hardware
 
 __all__ = ["estimate_energy"]
 
 MAX_DRAWS = 1_000_000
-
-Floats = NDArray[np.float64]
 
 
 def estimate_energy(
@@ -83,6 +81,7 @@ def estimate_energy(
     tally = np.sum(list(layers.values()), axis=0)
     used = [a for i, a in enumerate(ACTIONS) if tally[i] > 0]
     terms: dict[str, Term] = {}
+    swings: dict[str, Swing] = {}
     unpriced = prices.unpriced(used)
     problems = [_no_price(unpriced, prices.name)] if unpriced else []
     by_layer = {name: np.zeros(draws) for name in layers}
@@ -100,6 +99,7 @@ def estimate_energy(
         key, triple, kind = priced
         joules = _draw(triple, _positions(prices.name, key, draws, seed))
         terms[action] = Term(draws=joules * tally[i], nominal=triple[1] * tally[i], kind=kind)
+        _swing(swings, key, triple, float(tally[i]))
         for name, row in layers.items():
             by_layer[name] += joules * row[i]
             nominal_by_layer[name] += float(triple[1] * row[i])
@@ -107,7 +107,9 @@ def estimate_energy(
     time_s = interval_s
     if time_s is None and counts.ticks is not None:
         time_s = counts.ticks * counts.hardware.tick_s / counts.samples
-    static, static_problem = _static(prices, counts.hardware, time_s, draws, seed)
+    static, static_problem = _static(
+        prices, counts.hardware, time_s, swings, draws=draws, seed=seed
+    )
     return EnergyReport(
         chip=counts.hardware.chip,
         prices=prices.name,
@@ -123,6 +125,7 @@ def estimate_energy(
             for name in layers
         },
         static_terms=static,
+        swings=tuple(sorted(swings.values(), key=lambda s: (-s.width, s.price))),
         dynamic_problem="; ".join(problems),
         static_problem=static_problem,
         unpriced=unpriced,
@@ -148,10 +151,10 @@ def _worst(terms: dict[str, Term]) -> str:
 def _price_of(
     action: str, prices: Prices, hardware: Hardware
 ) -> tuple[str, tuple[float, float, float], str] | None:
-    """(name of the price, (low, value, high) in joules, kind); None if nothing is charged."""
+    """(price that gives the draws, (low, value, high) in joules, kind); None if not charged."""
     price = prices.actions.get(action)
     if price is not None:
-        return action, (price.low, price.value, price.high), price.kind
+        return price.moves_with or action, (price.low, price.value, price.high), price.kind
     sram = prices.sram
     if sram is None or action not in sram.actions:
         return None
@@ -161,9 +164,15 @@ def _price_of(
 
 
 def _static(
-    prices: Prices, hardware: Hardware, time_s: float | None, draws: int, seed: int
+    prices: Prices,
+    hardware: Hardware,
+    time_s: float | None,
+    swings: dict[str, Swing],
+    *,
+    draws: int,
+    seed: int,
 ) -> tuple[dict[str, Term], str]:
-    """Static terms, or why there are none."""
+    """Static terms, or why there are none; their swings are added to ``swings``."""
     if "static" in prices.free:
         return {}, ""
     if not prices.static:
@@ -178,17 +187,30 @@ def _static(
         )
     bits = hardware.synapse_memory_bits + hardware.state_memory_bits + hardware.axon_memory_bits
     amounts = {
-        "core": hardware.cores_used,
-        "sram_bit": hardware.cores_used * bits,
-        "chip": 1,
+        "core": hardware.cores_used * time_s,
+        "sram_bit": hardware.cores_used * bits * time_s,
+        "chip": time_s,
+        "clock": time_s / hardware.tick_s,
     }
     terms = {}
     for part, price in prices.static.items():
-        seconds = amounts[part] * time_s
+        amount = amounts[part]
         triple = (price.low, price.value, price.high)
-        watts = _draw(triple, _positions(prices.name, price.name, draws, seed))
-        terms[part] = Term(draws=watts * seconds, nominal=price.value * seconds, kind=price.kind)
+        each = _draw(triple, _positions(prices.name, price.name, draws, seed))
+        terms[part] = Term(draws=each * amount, nominal=price.value * amount, kind=price.kind)
+        _swing(swings, price.name, triple, amount)
     return terms, ""
+
+
+def _swing(
+    swings: dict[str, Swing], key: str, triple: tuple[float, float, float], amount: float
+) -> None:
+    """Add what ``amount`` of a price costs at its low, value and high."""
+    low, nominal, high = (x * amount for x in triple)
+    if key in swings:
+        old = swings[key]
+        low, nominal, high = low + old.low, nominal + old.nominal, high + old.high
+    swings[key] = Swing(price=key, low=low, nominal=nominal, high=high)
 
 
 def _positions(file: str, price: str, draws: int, seed: int) -> Floats:

@@ -40,6 +40,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: float | None = None
     note: str = ""
     includes: tuple[str, ...] = ()
+    moves_with: str = ""
     node_nm: _Positive | None = None
     vdd: _Positive | None = None
 
@@ -178,6 +179,7 @@ def _price(data: object, name: str, key: str) -> Price:
             source=entry.source,
             note=entry.note,
             includes=entry.includes,
+            moves_with=entry.moves_with,
             node_nm=entry.node_nm,
             vdd=entry.vdd,
         )

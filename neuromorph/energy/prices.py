@@ -64,7 +64,10 @@ MEMORIES: Mapping[str, str] = MappingProxyType(
 )
 AXON_ENTRY_BITS = 64
 
-STATIC_UNITS: Mapping[str, str] = MappingProxyType({"core": "W", "sram_bit": "W/bit", "chip": "W"})
+# ``clock`` is joules a clock cycle, for chips whose tick is one.
+STATIC_UNITS: Mapping[str, str] = MappingProxyType(
+    {"core": "W", "sram_bit": "W/bit", "chip": "W", "clock": "J"}
+)
 MAX_VALUE = 1.0  # joules or watts; a larger price is a lost exponent
 
 
@@ -112,6 +115,9 @@ class Price:
         Where the number was seen; arithmetic and caveats.
     includes : tuple of str
         Actions this price already contains.
+    moves_with : str
+        Another priced action of the file whose draws this price shares, because
+        both are one uncertain number.
     node_nm, vdd : float, optional
         Where they differ from the file's.
 
@@ -130,6 +136,7 @@ class Price:
     source: str
     note: str = ""
     includes: tuple[str, ...] = ()
+    moves_with: str = ""
     node_nm: float | None = None
     vdd: float | None = None
 
@@ -245,8 +252,9 @@ class Prices:
     actions : mapping action → Price
     free : mapping action (or ``"static"``) → why it costs nothing
     sram : SramModel, optional
-    static : mapping ``core`` | ``sram_bit`` | ``chip`` → Price
-        Watts for each used core, each bit of its memories, the chip.
+    static : mapping ``core`` | ``sram_bit`` | ``chip`` | ``clock`` → Price
+        Watts for each used core, each bit of its memories, the chip; joules for
+        each tick of a chip whose tick is a clock cycle.
     not_modelled : tuple of str
         What these prices leave out, for every report.
 
@@ -279,6 +287,12 @@ class Prices:
                 )
             for inner in price.includes:
                 _check_action(inner, f"includes of actions.{action}")
+            leader = self.actions.get(price.moves_with)
+            if price.moves_with and (leader is None or leader.moves_with or leader is price):
+                raise PriceError(
+                    f"actions.{action}: moves_with names {price.moves_with!r}; it must be another "
+                    "priced action that moves with none"
+                )
         for action, reason in self.free.items():
             if action != "static":
                 _check_action(action, "[free]")
@@ -293,8 +307,10 @@ class Prices:
                 raise PriceError(
                     f"static.{part}: unit is {price.unit!r}; must be {STATIC_UNITS[part]!r}"
                 )
-            if price.includes:
-                raise PriceError(f"static.{part}: static power includes no actions")
+            if price.includes or price.moves_with:
+                raise PriceError(
+                    f"static.{part}: static power includes no actions and moves with none"
+                )
         if self.static and "static" in self.free:
             raise PriceError("static power is both priced under [static] and declared [free]")
         self._check_double()

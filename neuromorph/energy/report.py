@@ -2,79 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from neuromorph.energy.export import to_pandas, write_csv
+from neuromorph.energy.picture import draw_energy
 from neuromorph.energy.prices import BANDS
+from neuromorph.energy.terms import (
+    Floats,
+    Range,
+    Swing,
+    Term,
+    format_joules,
+    range_of,
+    sum_terms,
+)
 from neuromorph.errors import PriceError
 from neuromorph.events import format_table
 
-__all__ = ["EnergyReport", "Range", "Term", "format_joules"]
+__all__ = ["EnergyReport"]
 
-Floats = NDArray[np.float64]
-
-_PREFIXES = (
-    (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"), (1e-18, "a"),
-)  # fmt: skip
-
-
-def format_joules(joules: float) -> str:
-    """Three significant digits with an engineering prefix.
-
-    Examples
-    --------
-    >>> format_joules(2.36e-11)
-    '23.6 pJ'
-    """
-    for scale, prefix in _PREFIXES:
-        if abs(joules) >= scale * 0.9995:
-            return f"{joules / scale:#.3g}".rstrip(".") + f" {prefix}J"
-    return "0 J" if joules == 0 else f"{joules:.3g} J"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """Joules per inference: 10th, 50th and 90th percentile of the draws, and at the values."""
-
-    p10: float
-    p50: float
-    p90: float
-    nominal: float
-
-    def to_dict(self) -> dict[str, float]:
-        """For JSON; 12 significant digits, so that the last bit of a library cannot show."""
-        return {
-            key: float(f"{getattr(self, key):.12g}") for key in ("p10", "p50", "p90", "nominal")
-        }
-
-    def __str__(self) -> str:
-        return f"{format_joules(self.p50)} ({format_joules(self.p10)} … {format_joules(self.p90)})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Term:
-    """One summand: joules per inference in every draw, at the values, and its evidence."""
-
-    draws: Floats
-    nominal: float
-    kind: str
-
-    def __post_init__(self) -> None:
-        self.draws.setflags(write=False)
-
-    @property
-    def range(self) -> Range:
-        """Percentiles."""
-        return _range(self.draws, self.nominal)
-
-
-def _range(draws: Floats, nominal: float) -> Range:
-    p10, p50, p90 = (float(x) for x in np.quantile(draws, (0.1, 0.5, 0.9)))
-    return Range(p10=p10, p50=p50, p90=p90, nominal=float(nominal))
+SHOWN_SWINGS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,6 +50,8 @@ class EnergyReport:
     layers : mapping layer → Term
         Dynamic energy; the input port is ``"input"``.
     static_terms : mapping part → Term
+    swings : tuple of Swing
+        One for each price that charged something, the widest first.
     dynamic_problem, static_problem : str
         Why dynamic or static energy is refused; empty if it is not.
     unpriced : tuple of str
@@ -117,6 +70,7 @@ class EnergyReport:
     terms: Mapping[str, Term]
     layers: Mapping[str, Term]
     static_terms: Mapping[str, Term]
+    swings: tuple[Swing, ...] = ()
     dynamic_problem: str = ""
     static_problem: str = ""
     unpriced: tuple[str, ...] = ()
@@ -124,25 +78,19 @@ class EnergyReport:
     included: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     not_modelled: tuple[str, ...] = ()
 
-    def _sum(self, terms: Mapping[str, Term]) -> Term:
-        draws = np.zeros(self.draws)
-        for term in terms.values():
-            draws += term.draws
-        return Term(draws=draws, nominal=sum(t.nominal for t in terms.values()), kind="")
-
     @property
     def dynamic_draws(self) -> Floats:
         """Dynamic joules in every draw; raises as :attr:`dynamic`."""
         if self.dynamic_problem:
             raise PriceError(f"energy is refused: {self.dynamic_problem}")
-        return self._sum(self.terms).draws
+        return sum_terms(self.terms, self.draws).draws
 
     @property
     def static_draws(self) -> Floats:
         """Static joules in every draw; raises as :attr:`static`."""
         if self.static_problem:
             raise PriceError(f"total energy is refused: {self.static_problem}")
-        return self._sum(self.static_terms).draws
+        return sum_terms(self.static_terms, self.draws).draws
 
     @property
     def total_draws(self) -> Floats:
@@ -158,7 +106,7 @@ class EnergyReport:
         PriceError
             An action with a tally has no price; names all of them.
         """
-        return _range(self.dynamic_draws, self._sum(self.terms).nominal)
+        return range_of(self.dynamic_draws, sum_terms(self.terms, self.draws).nominal)
 
     @property
     def static(self) -> Range:
@@ -169,13 +117,16 @@ class EnergyReport:
         PriceError
             No static power in the prices, or no time.
         """
-        return _range(self.static_draws, self._sum(self.static_terms).nominal)
+        return range_of(self.static_draws, sum_terms(self.static_terms, self.draws).nominal)
 
     @property
     def total(self) -> Range:
         """Dynamic and static energy; raises as either."""
-        nominal = self._sum(self.terms).nominal + self._sum(self.static_terms).nominal
-        return _range(self.total_draws, nominal)
+        nominal = (
+            sum_terms(self.terms, self.draws).nominal
+            + sum_terms(self.static_terms, self.draws).nominal
+        )
+        return range_of(self.total_draws, nominal)
 
     @property
     def figures(self) -> dict[str, Range | None]:
@@ -201,11 +152,19 @@ class EnergyReport:
         return {name: term.range for name, term in self.layers.items()}
 
     @property
+    def tornado(self) -> tuple[Swing, ...]:
+        """The five prices whose range moves the energy most, one at a time, the widest first.
+
+        Of the priced part; :attr:`swings` holds all of them.
+        """
+        return self.swings[:SHOWN_SWINGS]
+
+    @property
     def dominant(self) -> tuple[str, float] | None:
         """The dearest priced action, or ``"static"``, and its share of the nominal sum."""
         parts = {name: term.nominal for name, term in self.terms.items()}
         if self.static_terms:
-            parts["static"] = self._sum(self.static_terms).nominal
+            parts["static"] = sum_terms(self.static_terms, self.draws).nominal
         if not parts:
             return None
         name = max(parts, key=lambda key: parts[key])
@@ -251,6 +210,7 @@ class EnergyReport:
                 if dominant is None
                 else {"term": dominant[0], "share": float(f"{dominant[1]:.12g}")}
             ),
+            "tornado": [swing.to_dict() for swing in self.tornado],
             "evidence": self.evidence,
             "refused": [p for p in (self.dynamic_problem, self.static_problem) if p],
             "unpriced": list(self.unpriced),
@@ -259,6 +219,41 @@ class EnergyReport:
             "not_modelled": list(self.not_modelled),
             "notes": list(self.notes),
         }
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write one line a figure: total, dynamic and static, by action, static part and layer.
+
+        Columns ``scope, name, p10_j, p50_j, p90_j, nominal_j, evidence, note``; a refused
+        figure and an unpriced action have no numbers and the reason in ``note``.
+
+        Raises
+        ------
+        PriceError
+            The file cannot be written.
+        """
+        return write_csv(self, path)
+
+    def to_pandas(self) -> Any:
+        """The table of :meth:`to_csv` as a ``pandas.DataFrame``; NaN where there is no number.
+
+        Raises
+        ------
+        MissingDependencyError
+            pandas is not installed.
+        """
+        return to_pandas(self)
+
+    def plot(self, path: str | os.PathLike[str]) -> Path:
+        """Draw the energy by term with its range, and the tornado, as PNG.
+
+        Raises
+        ------
+        MissingDependencyError
+            matplotlib is not installed (extra ``report``).
+        PriceError
+            Nothing was priced, or the file cannot be written.
+        """
+        return draw_energy(self, path)
 
     def __str__(self) -> str:
         header = ["p10", "p50", "p90", "nominal"]
@@ -284,6 +279,12 @@ class EnergyReport:
                 ["layer (dynamic)", *header], [row(n, r) for n, r in self.by_layer.items()]
             )
             lines += ["", table]
+        if self.swings:
+            rows = [
+                [s.price, *(format_joules(x) for x in (s.low, s.nominal, s.high))]
+                for s in self.tornado
+            ]
+            lines += ["", format_table(["widest, one at a time", "low", "value", "high"], rows)]
         lines.append("")
         if self.dominant:
             name, share = self.dominant
