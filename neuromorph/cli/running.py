@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,33 +182,30 @@ def _costs(report: EnergyReport) -> str:
     import numpy as np
 
     from neuromorph.energy import format_joules
-    from neuromorph.energy.report import Term
     from neuromorph.events import format_table
 
-    def joined(parts: Iterable[Term]) -> Term:
-        parts = list(parts)
-        draws = np.sum([t.draws for t in parts], axis=0)
-        return Term(draws=draws, nominal=sum(t.nominal for t in parts), kind="")
-
-    terms = dict(report.terms)
+    # name, joules in every draw, joules at the values
+    terms = [(name, term.draws, term.nominal) for name, term in report.terms.items()]
     if not report.static_problem and report.static_terms:
-        terms["static"] = joined(report.static_terms.values())
-    ordered = sorted(terms.items(), key=lambda item: -item[1].nominal)
-    shown, rest = ordered[:SHOWN_TERMS], [term for _, term in ordered[SHOWN_TERMS:]]
+        parts = list(report.static_terms.values())
+        terms.append(
+            ("static", np.sum([p.draws for p in parts], axis=0), sum(p.nominal for p in parts))
+        )
+    terms.sort(key=lambda term: -term[2])
+    whole = sum(nominal for _, _, nominal in terms)
+    rest = terms[SHOWN_TERMS:]
     if len(rest) > 1:
-        shown.append((f"{len(rest)} more", joined(rest)))
-    else:
-        shown = ordered
-    whole = sum(term.nominal for term in terms.values())
+        draws = np.sum([draws for _, draws, _ in rest], axis=0)
+        terms[SHOWN_TERMS:] = [(f"{len(rest)} more", draws, sum(n for _, _, n in rest))]
     rows = []
-    for name, term in shown:
-        spread = [format_joules(getattr(term.range, key)) for key in ("p10", "p50", "p90")]
-        rows.append([name, *spread, f"{term.nominal / whole:.1%}"])
+    for name, draws, nominal in terms:
+        spread = [format_joules(float(q)) for q in np.quantile(draws, (0.1, 0.5, 0.9))]
+        rows.append([name, *spread, f"{nominal / whole:.1%}"])
     for name in ("dynamic", "total"):
         figure = report.figures[name]
         if figure is not None:
-            spread = [format_joules(getattr(figure, key)) for key in ("p10", "p50", "p90")]
-            rows.append([name, *spread, f"{figure.nominal / whole:.1%}"])
+            spread = [format_joules(q) for q in (figure.p10, figure.p50, figure.p90)]
+            rows.append([name, *spread, f"{figure.nominal / whole:.1%}" if whole else ""])
     lines = [f"energy per inference, prices {report.prices} ({report.conditions})"]
     if rows:
         lines.append(format_table(["term", "p10", "p50", "p90", "share"], rows))
