@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,17 +103,24 @@ def chips_command(name: str | None, as_json: bool) -> None:
         }
         for c in found
     ]
-    text = "\n".join(
-        _entry(c.name, f"{c.cores} cores of {c.neurons} neurons, {c.sync} sync", c.description)
-        for c in found
-    )
-    emit(as_json, {"chips": records}, text)
+    what = [
+        (f"{c.cores} cores of {c.neurons} neurons, {c.sync} sync", c.description) for c in found
+    ]
+    emit(as_json, {"chips": records}, _entries([c.name for c in found], what))
 
 
-def _entry(name: str, *lines: str) -> str:
-    """A name with the lines that belong to it beside it."""
-    wrapped = [part for line in lines for part in textwrap.wrap(line, LINE - 16)]
-    return "\n".join(f"{name if i == 0 else '':<16}{part}" for i, part in enumerate(wrapped))
+def _entries(names: Sequence[str], texts: Sequence[Sequence[str]]) -> str:
+    """Names with the lines that belong to each beside it."""
+    width = max(map(len, names)) + 2
+    shown = []
+    for name, lines in zip(names, texts):
+        wrapped = [
+            part
+            for line in lines
+            for part in textwrap.wrap(line, LINE - width, break_on_hyphens=False)
+        ]
+        shown += [f"{name if i == 0 else '':{width}}{part}" for i, part in enumerate(wrapped)]
+    return "\n".join(shown)
 
 
 @main.command("networks")
@@ -239,7 +247,8 @@ def energy_prices(name: str | None, as_json: bool) -> None:
         return
     found = [load_prices(n) for n in list_prices()]
     records = [{"prices": p.name, "description": p.description} for p in found]
-    emit(as_json, {"prices": records}, "\n".join(_entry(p.name, p.description) for p in found))
+    text = _entries([p.name for p in found], [(p.description,) for p in found])
+    emit(as_json, {"prices": records}, text)
 
 
 def _price_record(table: Prices) -> dict[str, Any]:
