@@ -309,6 +309,22 @@ def test_static_by_ticks_and_by_interval() -> None:
     assert given_interval.dominant == ("static", 1.0)
 
 
+def test_clock_is_paid_by_the_tick() -> None:
+    prices = Prices(
+        name="c",
+        description="",
+        node_nm=28,
+        vdd=0.55,
+        static={"clock": price("static.clock", 2e-12, unit="J")},
+    )
+    report = estimate_energy(make([{}], ticks=2000, tick_s=4e-9, samples=5), prices)
+    assert report.static.nominal == pytest.approx(2000 / 5 * 2e-12, rel=1e-12)
+    slow = estimate_energy(make([{}], tick_s=4e-9), prices, interval_s=1e-3)
+    assert slow.static.nominal == pytest.approx(1e-3 / 4e-9 * 2e-12, rel=1e-12)
+    with pytest.raises(PriceError, match="static energy is power × time"):
+        _ = estimate_energy(make([{}], tick_s=4e-9), prices).total
+
+
 def test_total_without_time_is_refused() -> None:
     report = estimate_energy(mlp(), load_prices("horowitz45"))
     message = (
@@ -424,6 +440,76 @@ def test_draws_do_not_depend_on_order_or_company() -> None:
     assert not np.array_equal(alone.terms["acc_add"].draws, reseeded.terms["acc_add"].draws)
     renamed = estimate_energy(make([{}, {"acc_add": 1}]), simple("b", acc_add=1e-12))
     assert not np.array_equal(alone.terms["acc_add"].draws, renamed.terms["acc_add"].draws)
+
+
+def test_prices_that_move_together_share_their_draws() -> None:
+    def prices(moves_with: str) -> Prices:
+        return Prices(
+            name="m",
+            description="",
+            node_nm=45,
+            vdd=0.9,
+            actions={
+                "xnor_event": price("xnor_event", 1e-12),
+                "graded_event": price("graded_event", 3e-12, moves_with=moves_with),
+            },
+            free={"static": "left out"},
+        )
+
+    counts = make([{}, {"xnor_event": 6, "graded_event": 2}])
+    together = estimate_energy(counts, prices("xnor_event"))
+    a, b = (together.terms[n].draws for n in ("xnor_event", "graded_event"))
+    np.testing.assert_allclose(a, b, rtol=1e-12)  # 6 × 1 pJ and 2 × 3 pJ in every draw
+    apart = estimate_energy(counts, prices(""))
+    assert together.total.p90 - together.total.p10 > 1.2 * (apart.total.p90 - apart.total.p10)
+    assert [s.price for s in together.swings] == ["xnor_event"]
+    assert together.swings[0].nominal == pytest.approx(12e-12)
+    assert [s.price for s in apart.swings] == ["graded_event", "xnor_event"]
+
+
+def test_tornado_by_hand() -> None:
+    values = {"acc_add": 1e-12, "hop_x": 5e-12, "hop_y": 3e-12, "barrier": 9e-12, "pool_cmp": 2e-12}
+    actions = {a: price(a, v) for a, v in values.items()}
+    actions["token_in"] = price("token_in", 1e-12, low=0.1e-12, high=100e-12)
+    prices = Prices(
+        name="t",
+        description="",
+        node_nm=45,
+        vdd=0.9,
+        actions=actions,
+        static={"chip": price("static.chip", 4e-3, unit="W")},
+    )
+    report = estimate_energy(make([{}, dict.fromkeys(actions, 10)]), prices, interval_s=1e-9)
+    # widths: 0.45 of the value each (÷ and × 1.25), static 4 mW × 1 ns = 4 pJ among them
+    assert [s.price for s in report.tornado] == [
+        "token_in",
+        "barrier",
+        "hop_x",
+        "hop_y",
+        "pool_cmp",
+    ]
+    assert [s.price for s in report.swings[5:]] == ["acc_add", "static.chip"]
+    first, barrier = report.tornado[:2]
+    assert (first.low, first.nominal, first.high) == pytest.approx((1e-12, 10e-12, 1000e-12))
+    assert barrier.width == pytest.approx(90e-12 * (1.25 - 0.8))
+    assert report.to_dict()["tornado"][1] == {
+        "price": "barrier",
+        "low": pytest.approx(72e-12),
+        "nominal": pytest.approx(90e-12),
+        "high": pytest.approx(112.5e-12),
+    }
+    assert "widest, one at a time" in str(report)
+    # the swings are the whole nominal energy, cut by price
+    assert sum(s.nominal for s in report.swings) == pytest.approx(report.total.nominal)
+
+
+def test_memory_is_one_swing() -> None:
+    report = estimate_energy(mlp(), load_prices("horowitz45"), interval_s=1e-6)
+    names = [s.price for s in report.swings]
+    assert "sram" in names
+    assert not {"weight_read_bits", "state_read_bits", "axon_read"} & set(names)
+    assert sum(s.nominal for s in report.swings) == pytest.approx(report.total.nominal)
+    assert len(report.tornado) == 5
 
 
 def test_uneven_range_keeps_the_value_as_median() -> None:
@@ -747,6 +833,31 @@ BAD_FILES = {
     "includes unknown": (
         XNOR + 'includes = ["everything"]\n',
         "includes of actions.xnor_event names unknown action 'everything'",
+    ),
+    "moves with nobody": (
+        XNOR + 'moves_with = "acc_add"\n',
+        "actions.xnor_event: moves_with names 'acc_add'; it must be another priced action that "
+        "moves with none",
+    ),
+    "moves with itself": (
+        XNOR + 'moves_with = "xnor_event"\n',
+        "actions.xnor_event: moves_with names 'xnor_event'; it must be another priced action",
+    ),
+    "moves in a chain": (
+        XNOR
+        + 'moves_with = "acc_add"\n[actions.acc_add]\nvalue = 1e-12\n'
+        + ENTRY
+        + 'moves_with = "barrier"\n[actions.barrier]\nvalue = 1e-12\n'
+        + ENTRY,
+        "actions.xnor_event: moves_with names 'acc_add'; it must be another priced action",
+    ),
+    "static moves": (
+        "[static.core]\nvalue = 1e-3\n" + ENTRY.replace('"J"', '"W"') + 'moves_with = "acc_add"\n',
+        "static.core: static power includes no actions and moves with none",
+    ),
+    "static clock unit": (
+        "[static.clock]\nvalue = 1e-12\n" + ENTRY.replace('"J"', '"W"'),
+        "static.clock: unit is 'W'; must be 'J'",
     ),
     "free without reason": ('[free]\nskip_act = ""\n', "free.skip_act needs a reason"),
     "free unknown": ('[free]\nskip = "x"\n', "[free] names unknown action 'skip'"),

@@ -25,6 +25,7 @@ def draw_energy(report: EnergyReport, path: str | os.PathLike[str]) -> Path:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise MissingDependencyError(
             "plot needs matplotlib, which is not installed; run: pip install 'neuromorph[report]'"
@@ -36,6 +37,12 @@ def draw_energy(report: EnergyReport, path: str | os.PathLike[str]) -> Path:
     terms, tornado = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_terms(terms, report)
     _draw_tornado(tornado, report)
+    tornado.xaxis.set_major_locator(MaxNLocator(5))
+    for axes in (terms, tornado):
+        axes.xaxis.set_major_formatter(lambda joules, _: format_joules(joules))
+        axes.tick_params(axis="x", labelsize=8)
+        axes.grid(True, axis="x", linewidth=0.3)
+        axes.set_axisbelow(True)
     whole = report.figures["total"]
     headline = (
         f"total {whole}" if whole else "total refused: " + ("; ".join(_reasons(report)))[:110]
@@ -56,11 +63,11 @@ def _reasons(report: EnergyReport) -> list[str]:
 
 def _draw_terms(axes: Any, report: EnergyReport) -> None:
     """The dearest terms on a log axis: point at the median, bar from p10 to p90."""
-    ranges = report.by_action | {f"static {n}": t.range for n, t in report.static_terms.items()}
+    ranges = report.by_action | {f"static.{n}": t.range for n, t in report.static_terms.items()}
     ordered = sorted(ranges.items(), key=lambda item: -item[1].p50)
     shown = [(name, r) for name, r in ordered if r.p10 > 0][:SHOWN_TERMS]
     for place, (name, r) in enumerate(reversed(shown)):
-        colour = ORANGE if name.startswith("static ") else BLUE
+        colour = ORANGE if name.startswith("static.") else BLUE
         axes.plot([r.p10, r.p90], [place, place], color=colour, linewidth=6, alpha=0.45)
         axes.plot([r.p50], [place], "o", color=colour, markersize=6)
         axes.annotate(
@@ -93,7 +100,4 @@ def _draw_tornado(axes: Any, report: EnergyReport) -> None:
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_yticks(range(len(swings)), [s.price for s in swings])
     axes.margins(x=0.25)
-    axes.xaxis.set_major_formatter(lambda joules, _: format_joules(joules))
-    axes.tick_params(axis="x", labelsize=8)
-    axes.grid(True, axis="x", linewidth=0.3)
-    axes.set_title("one price at a time: to its low (blue), to its high (orange)", fontsize=10)
+    axes.set_title("one price at a time: low (blue), high (orange)", fontsize=10)
