@@ -548,6 +548,31 @@ def test_preset_ranges_are_ordered_and_near_the_values(name: str) -> None:
     assert report.notes == ()
 
 
+@pytest.mark.parametrize("name", list_prices())
+def test_every_preset_prices_any_counts(name: str) -> None:
+    """A total, or a refusal that names exactly the counted actions without a price."""
+    prices = load_prices(name)
+    counts = mlp()
+    report = estimate_energy(counts, prices, interval_s=1e-3)
+    missing = tuple(a for a in ACTIONS if counts.total(a) and a in prices.unpriced())
+    assert report.unpriced == missing
+    assert name in str(report)
+    assert dump(report)
+    if missing:
+        with pytest.raises(PriceError) as error:
+            _ = report.total
+        assert all(repr(action) in str(error.value) for action in missing)
+    priced = {a for a in ACTIONS if counts.total(a)} - {*missing, *prices.free, *prices.included}
+    assert set(report.by_action) == priced
+    known = make([{}, dict.fromkeys(priced, 100)], chip=prices.chip)
+    if prices.static or "static" in prices.free:
+        assert estimate_energy(known, prices, interval_s=1e-3).total.p10 > 0
+    else:
+        with pytest.raises(PriceError, match="have no static power"):
+            _ = estimate_energy(known, prices, interval_s=1e-3).total
+        assert estimate_energy(known, prices).dynamic.p10 > 0
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(list(ACTIONS)), st.integers(0, 10**6), min_size=1),
