@@ -805,6 +805,14 @@ def test_output_to_a_full_disk():
     assert result.stderr == "error: cannot use: No space left on device\n"
 
 
+def test_too_little_memory(monkeypatch):
+    def want(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr("neuromorph.kernels.counting.count", want)
+    assert bad("run", "digits-gxnor") == ("out of memory; run fewer samples at a time (--samples)")
+
+
 # --- the process
 
 
