@@ -671,7 +671,8 @@ def test_ten_thousand_samples_are_priced_quickly() -> None:
     assert spent < 1.0  # 10 ms measured; the limit only catches work per sample
 
 
-def test_examples_run() -> None:
+def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the guide writes a file
     for module in (
         neuromorph.energy.dump,
         neuromorph.energy.files,
