@@ -103,7 +103,8 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "outputs": stage.outputs,
     }
     if firing:
-        assert stage.levels is not None and stage.thresholds is not None
+        assert stage.levels is not None
+        assert stage.thresholds is not None
         steps = stage.thresholds.shape[1]
         result["fire"] = (steps, -stage.levels.maximum, stage.levels.stride)
         result["thresholds"] = stage.thresholds.ravel()
@@ -150,6 +151,4 @@ def _rows(mapping: Mapping) -> list[dict[str, Any]]:
 
 def _last_rows(mapping: Mapping) -> list[tuple[int, NDArray[np.int64]]]:
     """The read-out rows and the classes they hold."""
-    return [
-        (row, np.arange(*mapping.slices[row - 1].channels)) for row in mapping.stage_rows[-1]
-    ]
+    return [(row, np.arange(*mapping.slices[row - 1].channels)) for row in mapping.stage_rows[-1]]

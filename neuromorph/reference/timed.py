@@ -68,9 +68,7 @@ class Row:
     touched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
 
-def timed(
-    mapping: Mapping, inputs: NDArray[np.int16], *, sink: PacketSink | None = None
-) -> Tally:
+def timed(mapping: Mapping, inputs: NDArray[np.int16], *, sink: PacketSink | None = None) -> Tally:
     """Run encoded inputs (batch, size) tick by tick.
 
     ``sink`` gets the record of every delivered packet.  The tally carries
