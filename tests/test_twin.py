@@ -51,7 +51,7 @@ from neuromorph.network import (
 from neuromorph.reference import counting as reference_counting
 from neuromorph.reference import timed as reference_timed
 
-WIDTHS = ("avx512", "avx2", "v128", "u64")
+WIDTHS = ("avx512", "avx512vl", "avx2", "v128", "u64")
 BATCHES = (1, 2, 63, 64, 65, 130)
 
 
@@ -95,7 +95,9 @@ def every_width(mapping, encoded, monkeypatch, **options):
     for width in WIDTHS:
         if width_missing(width) is None:
             monkeypatch.setenv("NEUROMORPH_SIMD", width)
-            yield width, kernel_counting.count(mapping, encoded, **options)
+            for lanes in ("samples", "outputs"):
+                monkeypatch.setenv("NEUROMORPH_LANES", lanes)
+                yield f"{width} {lanes}", kernel_counting.count(mapping, encoded, **options)
 
 
 def run_timed(engine, mapping, encoded):

@@ -1,14 +1,17 @@
 """Untimed run of a mapped network by the bit-sliced kernel (twin of ``reference.counting``).
 
-Lanes are samples: 64 to 512 run side by side in one block, blocks in threads.
-The kernel counts sums, levels and synaptic events; packets and fetched rows
-follow from the levels by exact integer products with the mapping's tables.
+Samples run in blocks of up to 64 … 512, blocks in threads.  Every layer of a
+block runs in one of two orientations (``vcount.h``), whichever costs less:
+lanes are samples and zero weights are skipped, or lanes are outputs and levels
+at rest are skipped.  The kernel counts sums, levels and synaptic events;
+packets and fetched rows follow from the levels by exact integer products with
+the mapping's tables.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -18,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import SimulationError
-from neuromorph.kernels._vcount import Kernel, Plan
+from neuromorph.kernels._vcount import Kernel
+from neuromorph.kernels.costs import Costs
+from neuromorph.kernels.plans import NetworkPlan
 from neuromorph.mapping import COUNTED, Mapping, Tally
 from neuromorph.network import Stage
 
@@ -26,7 +31,8 @@ __all__ = ["count", "kernel_name", "neuron_counts"]
 
 Array = NDArray[np.int64]
 
-_plans: WeakKeyDictionary[Mapping, dict[int, Plan]] = WeakKeyDictionary()
+WIDTHS = ("avx512", "avx512vl", "avx2", "v128", "u64")
+ORIENTATIONS = ("auto", "samples", "outputs")
 
 
 @lru_cache
@@ -35,7 +41,7 @@ def _kernel(name: str) -> Kernel:
         return Kernel(name)
     except ValueError:
         raise SimulationError(
-            f"NEUROMORPH_SIMD is {name!r}; this processor runs a subset of avx512, avx2, v128, u64"
+            f"NEUROMORPH_SIMD is {name!r}; this processor runs a subset of {', '.join(WIDTHS)}"
         ) from None
 
 
@@ -45,23 +51,80 @@ def kernel_name() -> str:
     return name
 
 
+def _orientation() -> str:
+    """What NEUROMORPH_LANES asks for: samples, outputs, or auto (the cheaper one)."""
+    wanted = os.environ.get("NEUROMORPH_LANES", "auto")
+    if wanted not in ORIENTATIONS:
+        raise SimulationError(
+            f"NEUROMORPH_LANES is {wanted!r}; use one of {', '.join(ORIENTATIONS)}"
+        )
+    return wanted
+
+
+class _Engine:
+    """What is kept between runs of one mapping: plans by width, and the activity seen."""
+
+    def __init__(self, mapping: Mapping) -> None:
+        self.mapping = mapping
+        self.costs = Costs(mapping.network.stages)
+        self.plans: dict[int, NetworkPlan] = {}
+
+    def plan(self, kernel: Kernel) -> NetworkPlan:
+        if kernel.lanes not in self.plans:
+            self.plans[kernel.lanes] = NetworkPlan(self.mapping, kernel)
+        return self.plans[kernel.lanes]
+
+    def choose(self, samples: int) -> tuple[Kernel, list[bool]]:
+        """Vector width and orientations for a block of samples."""
+        widest, wanted = _kernel(os.environ.get("NEUROMORPH_SIMD", "")), _orientation()
+        kernels = [widest]
+        if widest.name == "avx512" and not os.environ.get("NEUROMORPH_SIMD"):
+            kernels += _narrow()
+        best: tuple[float, Kernel, list[bool]] | None = None
+        for kernel in kernels:
+            if samples > kernel.lanes:
+                continue
+            cost, by_output = self.costs.choose(samples, kernel.lanes, wanted)
+            if best is None or cost < best[0]:
+                best = cost, kernel, by_output
+        assert best is not None
+        return best[1], best[2]
+
+
+@lru_cache
+def _narrow() -> list[Kernel]:
+    try:
+        return [Kernel("avx512vl")]
+    except ValueError:
+        return []
+
+
+_engines: WeakKeyDictionary[Mapping, _Engine] = WeakKeyDictionary()
+
+
+def _engine(mapping: Mapping) -> _Engine:
+    engine = _engines.get(mapping)
+    if engine is None:
+        engine = _engines[mapping] = _Engine(mapping)
+    return engine
+
+
 def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> Tally:
     """Run encoded inputs (batch, size) through the mapping and count every event."""
-    kernel = _kernel(os.environ.get("NEUROMORPH_SIMD", ""))
-    plan, network = _plan(mapping, kernel), mapping.network
+    engine, network = _engine(mapping), mapping.network
     inputs = np.ascontiguousarray(inputs, np.int16)
     batch = len(inputs)
     outputs = np.empty((batch, network.classes), np.int32)
     levels = [np.empty((batch, s.outputs), s.levels.dtype) for s in network.stages if s.levels]
     tallies = [_tallies(batch, mapping, i) for i in range(len(network.stages))]
 
-    def block(start: int) -> None:
-        cut = slice(start, start + kernel.lanes)
+    def block(cut: slice) -> None:
+        part = inputs[cut]
+        engine.costs.see(0, part)
+        kernel, by_output = engine.choose(len(part))
         results = []
         for i, stage in enumerate(network.stages):
-            result: dict[str, Any] = dict.fromkeys(
-                ("levels8", "levels16", "sums", "neuron_events")
-            )
+            result: dict[str, Any] = dict.fromkeys(("levels8", "levels16", "sums", "neuron_events"))
             if stage.levels is None:
                 result["sums"] = outputs[cut]
             else:
@@ -69,9 +132,11 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
                 result[key] = levels[i][cut]
             result.update({key: array[cut] for key, array in tallies[i].items()})
             results.append(result)
-        plan.run(kernel, inputs[cut], results)
+        engine.plan(kernel).prepare(by_output).run(kernel, part, results, by_output)
+        for i, found in enumerate(levels):
+            engine.costs.see(i + 1, found[cut])
 
-    _each(block, range(0, batch, kernel.lanes), threads)
+    _each(block, _blocks(batch, threads), threads)
     counted = {name: np.zeros((batch, mapping.rows), np.int64) for name in COUNTED}
     for i, stage in enumerate(network.stages):
         rows = list(mapping.stage_rows[i])
@@ -86,23 +151,32 @@ def neuron_counts(
     mapping: Mapping, inputs: NDArray[np.int16]
 ) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
     """(sums, synaptic events) of every neuron, layer by layer: int32 (batch, neurons)."""
-    kernel = _kernel(os.environ.get("NEUROMORPH_SIMD", ""))
-    plan, network = _plan(mapping, kernel), mapping.network
+    engine, network = _engine(mapping), mapping.network
     inputs = np.ascontiguousarray(inputs, np.int16)
     batch = len(inputs)
     found = [
         (np.empty((batch, s.neurons), np.int32), np.empty((batch, s.neurons), np.int32))
         for s in network.stages
     ]
-    for start in range(0, batch, kernel.lanes):
-        cut = slice(start, start + kernel.lanes)
+    for cut in _blocks(batch, 1):
+        part = inputs[cut]
+        engine.costs.see(0, part)
+        kernel, by_output = engine.choose(len(part))
         results = []
         for i, (sums, events) in enumerate(found):
-            tallies = _tallies(len(inputs[cut]), mapping, i)
             wanted = {"sums": sums[cut], "neuron_events": events[cut]}
+            tallies = _tallies(len(part), mapping, i)
             results.append({"levels8": None, "levels16": None, **wanted, **tallies})
-        plan.run(kernel, inputs[cut], results)
+        engine.plan(kernel).prepare(by_output).run(kernel, part, results, by_output)
     return found
+
+
+def _blocks(batch: int, threads: int) -> list[slice]:
+    """Runs of samples, at most the lanes of the widest kernel, enough for every thread."""
+    lanes = _kernel(os.environ.get("NEUROMORPH_SIMD", "")).lanes
+    share = -(-batch // max(1, threads))
+    size = min(lanes, max(64, -(-share // 64) * 64))
+    return [slice(start, min(start + size, batch)) for start in range(0, batch, size)]
 
 
 def _tallies(batch: int, mapping: Mapping, index: int) -> dict[str, Array]:
@@ -110,13 +184,18 @@ def _tallies(batch: int, mapping: Mapping, index: int) -> dict[str, Array]:
     return {key: np.zeros(shape, np.int64) for key in ("xnor", "graded", "active")}
 
 
-def _each(work: Any, items: range, threads: int) -> None:
-    if threads <= 1 or len(items) <= 1:
-        for item in items:
+def _each(work: Any, items: Iterable[slice], threads: int) -> None:
+    """Do all, the first alone: it builds the plan and tells the activity of the layers."""
+    first, *rest = *items, None
+    if first is not None:
+        work(first)
+    rest = [item for item in rest if item is not None]
+    if threads <= 1 or len(rest) <= 1:
+        for item in rest:
             work(item)
         return
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, items):
+        for _ in pool.map(work, rest):
             pass
 
 
@@ -176,120 +255,3 @@ def _product(a: NDArray[Any], b: NDArray[Any]) -> Array:
     largest = a.shape[1] * int(a.max(initial=0)) * int(b.max(initial=0))
     dtype = np.float32 if largest < 2**24 else np.float64  # integers are exact up to there
     return (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
-
-
-def _plan(mapping: Mapping, kernel: Kernel) -> Plan:
-    plans = _plans.setdefault(mapping, {})
-    if kernel.lanes not in plans:
-        stages = mapping.network.stages
-        layers = [
-            _layer(mapping, i, stage, stages[i + 1] if i + 1 < len(stages) else None, kernel)
-            for i, stage in enumerate(stages)
-        ]
-        first = stages[0].input_shape
-        plans[kernel.lanes] = Plan(layers, int(np.prod(first)), first[1], first[2])
-    return plans[kernel.lanes]
-
-
-def _padded(stage: Stage) -> tuple[int, int, int]:
-    channels, height, width = stage.input_shape
-    return channels, height + 2 * stage.padding[0], width + 2 * stage.padding[1]
-
-
-def _layer(
-    mapping: Mapping, index: int, stage: Stage, following: Stage | None, kernel: Kernel
-) -> dict[str, Any]:
-    """One layer as the kernel wants it: lists of taps, widths of counters, geometry."""
-    channels = stage.sum_shape[0]
-    weights = stage.weights.astype(np.int64)
-    value_planes = stage.input_maximum.bit_length()
-    weight_planes = int(np.abs(weights).max()).bit_length() or 1
-    fused = value_planes == 1 and weight_planes == 1
-    _, height, width = _padded(stage)
-    rows = np.arange(weights[0].size)
-    channel, rest = np.divmod(rows, weights.shape[2] * weights.shape[3])
-    ky, kx = np.divmod(rest, weights.shape[3])
-    row_of = ((channel * height + ky) * width + kx).astype(np.int64)
-    flat = weights.reshape(channels, -1)
-    width_bytes = kernel.lanes // 8
-    taps, lists = _lists(
-        ((row_of * 2 * value_planes + (w < 0)) * width_bytes)[(np.abs(w) >> b) & 1 == 1]
-        for w in flat
-        for b in range(weight_planes)
-    )
-    spike_planes = stage.spikes_per_input
-    event_rows, event_lists = _lists(
-        (row_of * (spike_planes + 1) * width_bytes)[chosen]
-        for w in flat
-        for chosen in (w != 0, np.abs(w) == 1)
-    )
-    if fused:
-        event_rows, event_lists = event_rows[:0], event_lists[:0]
-    largest = int(np.abs(flat).sum(axis=1).max()) * stage.input_maximum
-    events = int(np.count_nonzero(flat, axis=1).max()) * spike_planes
-    slice_of, slices = _slice_numbers(mapping, index, stage)
-    per_slice = np.bincount(slice_of, minlength=slices).max() * events
-    p = stage.pool
-    if following is None:
-        planes, steps, corner = 1, (0, 0, 0), 0
-    else:
-        planes = following.input_maximum.bit_length()
-        _, rows_after, columns_after = _padded(following)
-        area = rows_after * columns_after
-        corner = following.padding[0] * columns_after + following.padding[1]
-        if following.input_shape == stage.output_shape:
-            steps = area, columns_after, 1
-        else:  # flattened: every neuron becomes an image of one (padded) pixel
-            _, rows_out, columns_out = stage.output_shape
-            steps = rows_out * columns_out * area, columns_out * area, area
-    none8, none32 = np.zeros(0, np.int8), np.zeros(0, np.int32)
-    return {
-        "input": _padded(stage),
-        "sums": stage.sum_shape,
-        "stride": stage.stride,
-        "value_planes": value_planes,
-        "spike_planes": spike_planes,
-        "fused": int(fused),
-        "weight_planes": weight_planes,
-        "lists": lists,
-        "taps": taps,
-        "event_lists": event_lists,
-        "event_rows": event_rows,
-        "bits": (
-            max(7, int(np.diff(lists).max(initial=0)).bit_length()),
-            largest.bit_length() + 1,
-            max(7, events.bit_length()),
-        ),
-        "steps": 0 if stage.thresholds is None else stage.thresholds.shape[1],
-        "binary": int(stage.levels is not None and stage.levels.n == 0),
-        "top": stage.levels.maximum if stage.levels else 1,
-        "thresholds": none32 if stage.thresholds is None else stage.thresholds.ravel(),
-        "directions": none8 if stage.directions is None else stage.directions,
-        "largest": largest,
-        "pool": (0, 0, 1, 1) if p is None else (*p.size, *p.stride),
-        "minimum": none8.view(np.uint8) if p is None else p.minimum.view(np.uint8),
-        "outputs": stage.output_shape[1:],
-        "next": (planes, *steps, corner),
-        "slice_of": slice_of,
-        "slices": slices,
-        "slice_bits": max(7, int(per_slice).bit_length()),
-    }
-
-
-def _lists(parts: Iterator[Array]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
-    """Lists end to end, and where each begins."""
-    arrays = list(parts)
-    starts = np.cumsum([0, *(len(a) for a in arrays)])
-    return np.concatenate(arrays).astype(np.uint32), starts.astype(np.int32)
-
-
-def _slice_numbers(
-    mapping: Mapping, index: int, stage: Stage
-) -> tuple[NDArray[np.int32], int]:
-    """Slice (numbered within the layer) of every neuron, flat."""
-    number = np.zeros(stage.sum_shape, np.int32)
-    rows = mapping.stage_rows[index]
-    for i, row in enumerate(rows):
-        s = mapping.slices[row - 1]
-        number[slice(*s.channels), slice(*s.sum_rows), slice(*s.sum_columns)] = i
-    return number.ravel(), len(rows)

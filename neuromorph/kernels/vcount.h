@@ -1,14 +1,28 @@
 /* Bit-sliced counting of synaptic events: what every vector width shares.
  *
- * Lanes are samples.  A level of a neuron is kept as bit-planes, one bit a
- * lane: for each magnitude bit b a plane "positive" and a plane "negative".
- * A row is the planes of one neuron; rows of an image are laid out with its
- * zero padding, so a convolution is the same list of row offsets moved along.
+ * A level is kept as bits: for each magnitude bit a plane "positive" and a
+ * plane "negative".  A row is a pair of vectors of such bits, one bit a lane.
+ * For every neuron the kernel walks a list of rows and adds them into vertical
+ * counters with full adders: P counts pairs that agree in sign, N pairs that
+ * do not.  sum = P - N; where all magnitudes are one, events = P + N.
  *
- * For every neuron the kernel walks the list of its non-zero weights and adds
- * the rows into vertical counters with full adders: P counts pairs that agree
- * in sign, N pairs that do not.  sum = P - N; where all magnitudes are one,
- * events = P + N.  Nothing here is a float, allocates, or calls Python.
+ * The same primitive runs in two orientations:
+ *
+ *   lanes = samples   A row is an arriving neuron, in the lanes its level in
+ *                     each sample; the list of a neuron holds its non-zero
+ *                     weights (zero weights cost nothing).  Rows of an image
+ *                     are laid out with its zero padding, so a convolution is
+ *                     the same list moved along.
+ *   lanes = outputs   A row is an arriving neuron, in the lanes its weights to
+ *                     the outputs; the list of a sample holds its non-zero
+ *                     levels (levels at rest cost nothing).  In a convolution
+ *                     the lanes are channels times a tile of output columns,
+ *                     and there is a list for each output row and tile.
+ *
+ * Between layers levels are kept in "rows" (lanes = samples) or in "lines":
+ * for each sample and plane one string of bits over the neurons in C order.
+ *
+ * Nothing here is a float, allocates, or calls Python.
  */
 #ifndef NEUROMORPH_VCOUNT_H
 #define NEUROMORPH_VCOUNT_H
@@ -18,24 +32,46 @@
 #define VC_MAX_BITS 40
 
 typedef struct {
-    /* geometry, in neurons; input_* include the padding */
+    /* geometry, in neurons; input_* include the padding, image_* do not */
     int32_t input_channels, input_height, input_width;
+    int32_t image_height, image_width;
     int32_t channels, height, width;
     int32_t stride_y, stride_x;
     /* arriving levels */
     int32_t value_planes;   /* magnitude bits of a level */
     int32_t spike_planes;   /* > 1: each set bit is a spike (bitplane input) */
     int32_t fused;          /* all magnitudes one: events = P + N */
-    /* weights: for each (channel, magnitude bit) a list of taps; a tap is the
-     * byte offset (2 * value_planes * row + (1 where the weight is negative))
-     * * width of a vector, counted from the corner of the window */
     int32_t weight_planes;
-    const int32_t *lists;   /* channels * weight_planes + 1 */
+    int32_t by_output;      /* orientation: lanes are outputs */
+    int32_t counter_bits, sum_bits, event_bits;
+
+    /* lanes = samples: for each (channel, magnitude bit) a list of taps of
+     * positive weights and one of negative weights, each times the direction; a
+     * tap is the byte offset 2 * value_planes * row * width of a vector, counted
+     * from the corner of the window */
+    const int32_t *lists;   /* channels * weight_planes * 2 + 1 */
     const uint32_t *taps;
     /* not fused: for each channel the rows of non-zero weights, then of +-1 */
     const int32_t *event_lists; /* 2 * channels + 1 */
     const uint32_t *event_rows; /* byte offsets */
-    int32_t counter_bits, sum_bits, event_bits;
+
+    /* lanes = outputs: lane = channel * tile + column of the tile; a linear
+     * layer is a line of `window` neurons (the view of an image of one channel
+     * and one row, which the kernel covers whole) */
+    int32_t view_channels, view_height, view_width;
+    int32_t kernel_height, view_stride_y, view_stride_x, view_pad_y, view_pad_x;
+    int32_t dilation_y;
+    int32_t tile, tiles, window, blocks;
+    /* (block, part, row, 2) vectors: parts are the magnitude bits of the
+     * weights (positive, negative) and, not fused, (non-zero, +-1); rows are
+     * (view channel, kernel row, column of the window) and one of zeros */
+    const char *table;
+    const char *limits;     /* (block, step, sum bit) vectors: thresholds, sign bit flipped */
+    const int32_t *mask_lists; /* (row, tile, block) + 1: which entries */
+    const int32_t *mask_slices; /* entry: slice */
+    const int32_t *mask_rows;   /* entry: which mask */
+    const char *masks;      /* lanes of a slice */
+
     /* firing; steps == 0: read-out */
     int32_t steps, binary, top;     /* top: largest level K */
     const int32_t *thresholds;      /* (channels, steps) */
@@ -51,32 +87,35 @@ typedef struct {
     /* slice of every neuron (channel, row, column), and tallies a slice */
     const int32_t *slice_of;
     int32_t slices, slice_bits;
-    /* results, lane-major; NULL: not wanted */
+
+    int32_t repeats;        /* run the layer so often (to time it); the result is the same */
+    /* results, sample-major; NULL: not wanted */
     int8_t *levels8;
     int16_t *levels16;
-    int32_t *sums;                  /* (lanes, neurons); the read-out's are the outputs */
-    int32_t *neuron_events;         /* (lanes, neurons) */
-    int64_t *xnor, *graded, *active; /* (lanes, slices) */
+    int32_t *sums;                  /* (samples, neurons); the read-out's are the outputs */
+    int32_t *neuron_events;         /* (samples, neurons) */
+    int64_t *xnor, *graded, *active; /* (samples, slices) */
 } vc_layer;
 
 typedef struct {
     int32_t lanes;
-    /* bytes of scratch that run() wants, 64-byte aligned */
-    int64_t (*scratch_bytes)(const vc_layer *layers, int32_t count, int32_t input_planes);
+    /* bytes of scratch that run() wants for a block of that many samples */
+    int64_t (*scratch_bytes)(const vc_layer *layers, int32_t count, int32_t samples);
     /* one block of at most `lanes` samples through all layers;
      * inputs: (samples, channels * height * width) int16, without padding */
     void (*run)(const vc_layer *layers, int32_t count, const int16_t *inputs, int32_t samples,
-                int32_t input_height, int32_t input_width, char *scratch);
+                char *scratch);
     const char *name;
 } vc_kernel;
 
-/* Best kernel this processor runs, or the named one ("avx512", "avx2",
- * "v128", "u64"); NULL where it is unknown or cannot run here. */
+/* Best kernel this processor runs, or the named one ("avx512", "avx512vl",
+ * "avx2", "v128", "u64"); NULL where it is unknown or cannot run here. */
 const vc_kernel *vc_select(const char *name);
 
 extern const vc_kernel vc_kernel_u64;
 extern const vc_kernel vc_kernel_v128;
 extern const vc_kernel vc_kernel_avx2;
+extern const vc_kernel vc_kernel_avx512vl;
 extern const vc_kernel vc_kernel_avx512;
 
 #endif

@@ -1,9 +1,9 @@
 /* 32-byte vectors for x86-64 processors with AVX2. */
 #if defined(__x86_64__)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,popcnt"))), apply_to = function)
 #else
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,popcnt")
 #endif
 #define VC_BYTES 32
 #define VC_KERNEL vc_kernel_avx2

@@ -5,12 +5,15 @@
 #include "vcount.h"
 
 const vc_kernel *vc_select(const char *name) {
-    const vc_kernel *known[4];
+    const vc_kernel *known[5];
     int n = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f")) known[n++] = &vc_kernel_avx512;
-    if (__builtin_cpu_supports("avx2")) known[n++] = &vc_kernel_avx2;
+    if (__builtin_cpu_supports("popcnt")) {
+        if (__builtin_cpu_supports("avx512f")) known[n++] = &vc_kernel_avx512;
+        if (__builtin_cpu_supports("avx512vl")) known[n++] = &vc_kernel_avx512vl;
+        if (__builtin_cpu_supports("avx2")) known[n++] = &vc_kernel_avx2;
+    }
 #endif
     known[n++] = &vc_kernel_v128;
     known[n++] = &vc_kernel_u64;

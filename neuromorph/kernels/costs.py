@@ -1,0 +1,88 @@
+"""Which orientation of the counting kernel costs less, from what was seen so far.
+
+One unit of cost is one list entry in 512 lanes: both planes of a row into the
+counters.  A choice changes the time of a run and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.network import Stage
+
+__all__ = ["Costs"]
+
+# Sums, thresholds and tallies of one neuron (or one unit and block), in list entries.
+FINISH_SAMPLES = 40.0
+FINISH_OUTPUTS = 60.0
+# Making one list entry of a sample; lists of weights are made once.
+LIST_ENTRY = 0.15
+# Vectors below this cost as much as these.
+FULL_LANES = 256
+TILE_LIMIT = 64
+
+
+class Costs:
+    """Costs of the layers of one network; remembers the activity of each layer's inputs."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = stages
+        self.activity = [0.5] * len(stages)
+        self.bits_set = [int(_bits(s)) for s in stages]
+
+    def see(self, index: int, levels: NDArray[Any]) -> None:
+        """Remember the activity of the inputs of a layer."""
+        if levels.size and index < len(self.activity):
+            self.activity[index] = np.count_nonzero(levels) / levels.size
+
+    def choose(self, samples: int, lanes: int, wanted: str = "auto") -> tuple[float, list[bool]]:
+        """(cost, by output?) of all layers for a block of samples."""
+        total, choice = 0.0, []
+        for index in range(len(self.stages)):
+            over_samples, over_outputs = self.of_layer(index, samples, lanes)
+            by_output = over_outputs < over_samples if wanted == "auto" else wanted == "outputs"
+            total += over_outputs if by_output else over_samples
+            choice.append(by_output)
+        return total, choice
+
+    def of_layer(self, index: int, samples: int, lanes: int) -> tuple[float, float]:
+        """Costs of one layer with lanes = samples and with lanes = outputs."""
+        s = self.stages[index]
+        channels, height, width = s.sum_shape
+        planes = s.input_maximum.bit_length()
+        vector = max(lanes, FULL_LANES) / 512
+        over_samples = (
+            self.bits_set[index] * height * width * planes
+            + channels * height * width * FINISH_SAMPLES
+        ) * vector
+        arriving, image_height, image_width = s.input_shape
+        _, _, kernel_height, kernel_width = s.weights.shape
+        if image_height * image_width == 1 and s.padding == (0, 0):
+            tile, tiles, rows = 1, 1, arriving
+        else:
+            tiles = -(-width // max(1, min(width, lanes // channels, TILE_LIMIT)))
+            tile = -(-width // tiles)
+            rows = arriving * kernel_height * ((tile - 1) * s.stride[1] + kernel_width)
+        blocks = -(-channels * tile // lanes)
+        entries = rows * self.activity[index] * planes
+        weight_planes = self.bits_set[index] / max(1, np.count_nonzero(s.weights))
+        over_outputs = (
+            samples
+            * height
+            * tiles
+            * (
+                blocks * (entries * weight_planes + FINISH_OUTPUTS) * vector
+                + entries * LIST_ENTRY
+                + 5.0
+            )
+        )
+        return over_samples, over_outputs
+
+
+def _bits(stage: Stage) -> int:
+    """Magnitude bits set in all weights: length of all lists."""
+    return int(np.bitwise_count(np.abs(stage.weights.astype(np.int16))).sum())

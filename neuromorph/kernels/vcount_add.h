@@ -1,0 +1,241 @@
+/* Vectors of one width, bit-sliced arithmetic on them, and bits to bytes and
+ * back; part of vcount_template.h. */
+typedef uint64_t vec __attribute__((vector_size(VC_BYTES), aligned(VC_BYTES), may_alias));
+#define WORDS (VC_BYTES / 8)
+#define LANES (VC_BYTES * 8)
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(VC_TERNARY_LOGIC) && VC_BYTES == 64
+#include <immintrin.h>
+INLINE vec xor3(vec a, vec b, vec c) {
+    return (vec)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
+}
+INLINE vec majority(vec a, vec b, vec c) {
+    return (vec)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0xE8);
+}
+#elif defined(VC_TERNARY_LOGIC)
+#include <immintrin.h>
+INLINE vec xor3(vec a, vec b, vec c) {
+    return (vec)_mm256_ternarylogic_epi64((__m256i)a, (__m256i)b, (__m256i)c, 0x96);
+}
+INLINE vec majority(vec a, vec b, vec c) {
+    return (vec)_mm256_ternarylogic_epi64((__m256i)a, (__m256i)b, (__m256i)c, 0xE8);
+}
+#else
+INLINE vec xor3(vec a, vec b, vec c) { return a ^ b ^ c; }
+INLINE vec majority(vec a, vec b, vec c) { return (a & b) | ((a ^ b) & c); }
+#endif
+
+#define ROWS_NAME add_rows
+#define ROWS_VEC vec
+#define ROWS_XOR3 xor3
+#define ROWS_MAJORITY majority
+#include "vcount_rows.h"
+
+/* Lists come in two parts: entries that agree in sign with what a row holds,
+ * and entries that do not.  `counter` keeps 2 * bits vectors. */
+typedef struct {
+    const uint32_t *plus, *minus;
+    int32_t plus_n, minus_n;
+} signed_list;
+
+#ifdef VC_HALVES
+/* The two planes of a row side by side are one vector of twice the width.  Its
+ * counters for the two parts of a list are folded into P and N at the end. */
+typedef uint64_t wide __attribute__((vector_size(2 * VC_BYTES), aligned(2 * VC_BYTES), may_alias));
+INLINE wide wide_xor3(wide a, wide b, wide c) {
+    return (wide)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
+}
+INLINE wide wide_majority(wide a, wide b, wide c) {
+    return (wide)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0xE8);
+}
+#define ROWS_NAME add_wide_rows
+#define ROWS_VEC wide
+#define ROWS_XOR3 wide_xor3
+#define ROWS_MAJORITY wide_majority
+#include "vcount_rows.h"
+
+static void add_wide(const char *base, const uint32_t *taps, int32_t n, wide *counter, int bits) {
+    add_wide_rows(base, taps, n, counter, bits);
+}
+
+INLINE void add_pairs(const char *base, const signed_list *list, vec *counter, int bits) {
+    if (list->plus_n) add_wide(base, list->plus, list->plus_n, (wide *)counter, bits);
+    if (list->minus_n)
+        add_wide(base, list->minus, list->minus_n, (wide *)counter + bits, bits);
+}
+
+/* Counters to P, then N. */
+INLINE void fold_pairs(vec *counter, int bits) {
+    vec negative[VC_MAX_BITS];
+    wide carry = {0};
+    for (int i = 0; i < bits; i++) {
+        wide a = ((const wide *)counter)[i], b = ((const wide *)counter)[bits + i], low;
+        b = __builtin_shuffle(b, (wide){4, 5, 6, 7, 0, 1, 2, 3});
+        low = wide_xor3(a, b, carry);
+        carry = wide_majority(a, b, carry);
+        memcpy(&negative[i], (const char *)&low + VC_BYTES, VC_BYTES);
+        memcpy(&counter[i], &low, VC_BYTES); /* behind what is still to be read */
+    }
+    for (int i = 0; i < bits; i++) counter[bits + i] = negative[i];
+}
+#define COUNTER_VECTORS 4 /* vectors of a pair of counters, for each bit */
+#else
+/* P and N one after the other, in pieces whose rows stay in the first cache
+ * from one pass to the other. */
+static void add_both(const char *base, const uint32_t *taps, int32_t n, vec *same, vec *other,
+                     int bits) {
+    const int32_t piece = 8192 / VC_BYTES < 256 ? 8192 / VC_BYTES : 256;
+    for (; n > piece; n -= piece, taps += piece) {
+        add_rows(base, taps, piece, same, bits);
+        add_rows(base + VC_BYTES, taps, piece, other, bits);
+    }
+    add_rows(base, taps, n, same, bits);
+    add_rows(base + VC_BYTES, taps, n, other, bits);
+}
+
+INLINE void add_pairs(const char *base, const signed_list *list, vec *counter, int bits) {
+    if (list->plus_n)
+        add_both(base, list->plus, list->plus_n, counter, counter + bits, bits);
+    if (list->minus_n)
+        add_both(base, list->minus, list->minus_n, counter + bits, counter, bits);
+}
+
+INLINE void fold_pairs(vec *counter, int bits) {
+    (void)counter;
+    (void)bits;
+}
+#define COUNTER_VECTORS 2
+#endif
+
+static void add_plane(const char *base, const uint32_t *rows, int32_t n, vec *counter, int bits) {
+    add_rows(base, rows, n, counter, bits);
+}
+
+INLINE void ripple(vec *counter, int from, int bits, vec carry) {
+    for (int i = from; i < bits; i++) {
+        vec next = counter[i] & carry;
+        counter[i] ^= carry;
+        carry = next;
+    }
+}
+
+static const vec zero_row = {0};
+
+INLINE void clear(vec *counter, int bits) {
+    for (int i = 0; i < bits; i++) counter[i] = zero_row;
+}
+
+/* total += (or -= ) number << shift, two's complement of `bits` bits */
+INLINE void accumulate(vec *total, int bits, const vec *number, int number_bits, int shift,
+                       int subtract) {
+    const vec ones = ~zero_row;
+    vec carry = subtract ? ones : zero_row;
+    for (int i = shift; i < bits; i++) {
+        vec x = i - shift < number_bits ? number[i - shift] : zero_row;
+        if (subtract) x = ~x;
+        vec t = total[i];
+        total[i] = xor3(t, x, carry);
+        carry = majority(t, x, carry);
+    }
+}
+
+/* difference = p - n and total = p + n, of counters of `bits` bits */
+INLINE void combine(const vec *p, const vec *n, int bits, vec *difference, int difference_bits,
+                    vec *total, int total_bits) {
+    vec carry = zero_row, borrow = zero_row;
+    int shared = difference_bits < total_bits ? difference_bits : total_bits;
+    if (bits < shared) shared = bits;
+    for (int i = 0; i < shared; i++) {
+        vec a = p[i], b = n[i];
+        difference[i] = xor3(a, b, borrow);
+        total[i] = xor3(a, b, carry);
+        borrow = majority(~a, b, borrow);
+        carry = majority(a, b, carry);
+    }
+    for (int i = shared; i < difference_bits; i++) {
+        vec a = i < bits ? p[i] : zero_row, b = i < bits ? n[i] : zero_row;
+        difference[i] = xor3(a, b, borrow);
+        borrow = majority(~a, b, borrow);
+    }
+    for (int i = shared; i < total_bits; i++) {
+        vec a = i < bits ? p[i] : zero_row, b = i < bits ? n[i] : zero_row;
+        total[i] = xor3(a, b, carry);
+        carry = majority(a, b, carry);
+    }
+}
+
+/* Lanes whose sum (two's complement) reaches t. */
+INLINE vec reaches(const vec *sum, int bits, int32_t t, int32_t largest) {
+    if (t <= -largest) return ~zero_row;
+    if (t > largest) return zero_row;
+    /* compare as unsigned after flipping the sign bits; borrow of sum - t */
+    vec borrow = zero_row;
+    for (int i = 0; i < bits; i++) {
+        vec s = i == bits - 1 ? ~sum[i] : sum[i];
+        int bit = i == bits - 1 ? !((t >> 31) & 1) : (int)(((int64_t)t >> i) & 1);
+        borrow = bit ? (~s | borrow) : (~s & borrow);
+    }
+    return ~borrow;
+}
+
+/* The same, each lane with its own t: bit-sliced, `bits` of them, sign bit
+ * flipped.  The sum has `have` <= bits. */
+INLINE vec reaches_lanes(const vec *sum, int have, const vec *t, int bits) {
+    vec borrow = zero_row, sign = sum[have - 1];
+    for (int i = 0; i < have - 1; i++) borrow = majority(~sum[i], t[i], borrow);
+    for (int i = have - 1; i < bits - 1; i++) borrow = majority(~sign, t[i], borrow);
+    return ~majority(sign, t[bits - 1], borrow);
+}
+
+INLINE int bit_length(int64_t n) { return n ? 64 - __builtin_clzll((unsigned long long)n) : 0; }
+
+/* 64 x 64 bits: bit s of word i becomes bit i of word s. */
+static void transpose(uint64_t a[64]) {
+    uint64_t mask = 0x00000000FFFFFFFFu;
+    for (int j = 32; j; j >>= 1, mask ^= mask << j)
+        for (int k = 0; k < 64; k = ((k | j) + 1) & ~j) {
+            uint64_t t = ((a[k] >> j) ^ a[k | j]) & mask;
+            a[k] ^= t << j;
+            a[k | j] ^= t;
+        }
+}
+
+/* Bit-sliced number (two's complement if is_signed) to one integer a lane. */
+static void unslice(const vec *number, int bits, int is_signed, int64_t *out, int32_t lanes) {
+    uint64_t a[64];
+    int64_t sign = is_signed ? (int64_t)1 << (bits - 1) : 0;
+    for (int32_t first = 0; first < lanes; first += 64) {
+        int32_t n = lanes - first < 64 ? lanes - first : 64;
+        for (int i = 0; i < 64; i++)
+            a[i] = i < bits ? ((const uint64_t *)&number[i])[first >> 6] : 0;
+        transpose(a);
+        for (int32_t k = 0; k < n; k++) out[first + k] = ((int64_t)a[k] ^ sign) - sign;
+    }
+}
+
+/* Eight bytes of 0 or 1 to eight bits, first byte lowest. */
+INLINE uint64_t gather_bits(uint64_t bytes) { return (bytes * 0x0102040810204080u) >> 56; }
+
+/* Eight bits to eight bytes of 0 or 1, lowest bit first. */
+INLINE uint64_t spread_bits(uint64_t bits) {
+    uint64_t one_each = ((bits & 255) * 0x0101010101010101u) & 0x8040201008040201u;
+    return ((one_each + 0x7F7F7F7F7F7F7F7Fu) >> 7) & 0x0101010101010101u;
+}
+
+INLINE uint64_t low_bits(int64_t n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
+
+/* n <= 64 bits of a string, from bit `at`; the string ends with a spare word. */
+INLINE uint64_t load_bits(const uint64_t *string, int64_t at, int64_t n) {
+    const uint64_t *w = string + (at >> 6);
+    int shift = (int)(at & 63);
+    return (w[0] >> shift | w[1] << 1 << (63 - shift)) & low_bits(n);
+}
+
+/* Or n <= 64 bits into a string. */
+INLINE void or_bits(uint64_t *string, int64_t at, uint64_t bits) {
+    uint64_t *w = string + (at >> 6);
+    int shift = (int)(at & 63);
+    w[0] |= bits << shift;
+    w[1] |= bits >> 1 >> (63 - shift);
+}

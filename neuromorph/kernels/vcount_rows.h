@@ -1,0 +1,99 @@
+/* add_rows for one type of vector; included with ROWS_NAME, ROWS_VEC, ROWS_XOR3
+ * and ROWS_MAJORITY, part of vcount_template.h.
+ *
+ * Adds the rows at base + tap into a bit-sliced counter of at least eight bits.
+ * Sixteen rows go through a tree of full adders: the new rows are summed among
+ * themselves first, the counters come last.  Eight counters stay in registers,
+ * and the rest is touched once in 64 rows. */
+#define ADD(high, low, a, b, c)                     \
+    do {                                            \
+        ROWS_VEC a_ = (a), b_ = (b), c_ = (c);      \
+        (high) = ROWS_MAJORITY(a_, b_, c_);         \
+        (low) = ROWS_XOR3(a_, b_, c_);              \
+    } while (0)
+
+/* Sixteen rows into counters of weight 1, 2, 4, 8; the carry weighs 16. */
+#define TREE16(ROW, c0, c1, c2, c3, carry)                                                   \
+    do {                                                                                     \
+        ROWS_VEC a, b, c, d, e, f, g, h, q, r;                                               \
+        ROWS_VEC t0, t1, t2, t3, t4, t5, t6, t7, w0, w1, w2, w3, y0, y1;                     \
+        ADD(t0, a, ROW(0), ROW(1), ROW(2));                                                  \
+        ADD(t1, b, ROW(3), ROW(4), ROW(5));                                                  \
+        ADD(t2, f, a, b, ROW(6));                                                            \
+        ADD(w0, h, t0, t1, t2);                                                              \
+        ADD(t3, c, ROW(7), ROW(8), ROW(9));                                                  \
+        ADD(t4, d, ROW(10), ROW(11), ROW(12));                                               \
+        ADD(t5, e, ROW(13), ROW(14), ROW(15));                                               \
+        ADD(t6, g, c, d, e);                                                                 \
+        ADD(t7, c0, c0, f, g);                                                               \
+        ADD(w1, q, t3, t4, t5);                                                              \
+        ADD(w2, r, t6, t7, h);                                                               \
+        ADD(w3, c1, c1, q, r);                                                               \
+        ADD(y0, r, w0, w1, w2);                                                              \
+        ADD(y1, c2, c2, r, w3);                                                              \
+        ADD(carry, c3, c3, y0, y1);                                                          \
+    } while (0)
+
+/* carry into one counter; what it carries on */
+#define STEP(counter, carry)                  \
+    do {                                      \
+        ROWS_VEC on_ = (counter) & (carry);   \
+        (counter) ^= (carry);                 \
+        (carry) = on_;                        \
+    } while (0)
+
+INLINE void ROWS_NAME(const char *base, const uint32_t *taps, int32_t n, ROWS_VEC *counter,
+                      int bits) {
+    static const ROWS_VEC zeros = {0};
+    ROWS_VEC p0 = counter[0], p1 = counter[1], p2 = counter[2], p3 = counter[3];
+    ROWS_VEC p4 = counter[4], p5 = counter[5], p6 = counter[6], p7 = counter[7];
+    int32_t i = 0;
+#define TAP(k) (*(const ROWS_VEC *)(base + t[k]))
+    for (; i + 64 <= n; i += 64) {
+        const uint32_t *t = taps + i;
+        ROWS_VEC s0, s1, u0, u1, carry;
+        TREE16(TAP, p0, p1, p2, p3, s0);
+        t += 16;
+        TREE16(TAP, p0, p1, p2, p3, s1);
+        ADD(u0, p4, p4, s0, s1);
+        t += 16;
+        TREE16(TAP, p0, p1, p2, p3, s0);
+        t += 16;
+        TREE16(TAP, p0, p1, p2, p3, s1);
+        ADD(u1, p4, p4, s0, s1);
+        ADD(carry, p5, p5, u0, u1);
+        STEP(p6, carry);
+        STEP(p7, carry);
+        for (int b = 8; b < bits; b++) STEP(counter[b], carry);
+    }
+    for (; i < n; i += 16) {
+        ROWS_VEC carry;
+        if (i + 16 <= n) {
+            const uint32_t *t = taps + i;
+            TREE16(TAP, p0, p1, p2, p3, carry);
+        } else {
+            const ROWS_VEC *rows[16];
+            for (int k = 0; k < 16; k++)
+                rows[k] = i + k < n ? (const ROWS_VEC *)(base + taps[i + k]) : &zeros;
+#define TAIL(k) (*rows[k])
+            TREE16(TAIL, p0, p1, p2, p3, carry);
+#undef TAIL
+        }
+        STEP(p4, carry);
+        STEP(p5, carry);
+        STEP(p6, carry);
+        STEP(p7, carry);
+        for (int b = 8; b < bits; b++) STEP(counter[b], carry);
+    }
+#undef TAP
+    counter[0] = p0; counter[1] = p1; counter[2] = p2; counter[3] = p3;
+    counter[4] = p4; counter[5] = p5; counter[6] = p6; counter[7] = p7;
+}
+
+#undef STEP
+#undef TREE16
+#undef ADD
+#undef ROWS_NAME
+#undef ROWS_VEC
+#undef ROWS_XOR3
+#undef ROWS_MAJORITY
