@@ -61,6 +61,8 @@ def open_file(path: Path) -> h5py.File:
             raise TraceError(f"{path} is empty")
         check_seal(path)
         shown = Unfinished.look(path, SEAL_BYTES) or path
+    except TraceError:
+        raise
     except OSError as error:
         raise TraceError(f"cannot read trace {path}: {error.strerror}") from None
     except ValueError as error:  # a zero byte in the name

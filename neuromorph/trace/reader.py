@@ -231,8 +231,6 @@ class Trace:
                     f"{self.path}: 'flushed' has {rows} {table}, but there is no table"
                 )
             for name, dataset in columns.items():
-                if not self.complete:
-                    dataset.id.refresh()  # it may have grown since the file was opened
                 if len(dataset) < rows or rows < 0 or (self.complete and len(dataset) != rows):
                     raise TraceError(
                         f"{self.path}: /{table}/{name} has {len(dataset)} rows, 'flushed' says "

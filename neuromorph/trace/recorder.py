@@ -11,9 +11,11 @@ a file of any name can be read from its first moment.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import platform
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -92,24 +94,25 @@ class Recorder:
     def __enter__(self) -> Self:
         begun = Path(f"{self.path}.{os.getpid()}.new")
         try:
-            if self.path.exists() and not self.path.is_file():
-                raise TraceError(f"cannot write trace {self.path}: it is not a file")
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISREG(self.path.stat().st_mode):
+                    raise TraceError(f"cannot write trace {self.path}: it is not a file")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        except (OSError, ValueError) as error:
+        except TraceError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
             raise TraceError(f"cannot write trace {str(self.path)!r}: {_reason(error)}") from None
         try:
             with self._writing():
-                self._file = _create(begun)
-                self._describe()
-                self._make_tables()
-                self._file.close()
+                begun.write_bytes(self._blank())
                 begun.replace(self._partial)
                 self._identity = _identity(self._partial)
-                self._file = _open(self._partial)
-                self._columns = {
-                    table: dict(self._file[table].items())
-                    for table in schema.tables_of(self.detail)
-                }
+                self._file = file = h5py.File(
+                    self._partial, "r+", libver=("v110", "v110"), locking="best-effort"
+                )
+                file.swmr_mode = True
+                for table in ("counts", *schema.tables_of(self.detail)):
+                    self._columns[table] = dict(file[table].items())
         finally:
             with contextlib.suppress(OSError):
                 begun.unlink(missing_ok=True)
@@ -178,12 +181,13 @@ class Recorder:
             if tally.started is None or tally.finished is None:
                 raise TraceError("a timed run must say when its samples start and finish")
             columns |= {"start": tally.started, "finish": tally.finished}
-        file, first = self._open_file(), self._rows["samples"]
+        self._open_file()
+        first = self._rows["samples"]
         with self._writing():
-            values = file["counts/values"]
+            values = self._columns["counts"]["values"]
             values.resize(first + number, axis=0)
             values[first:] = counts.values
-            self._write_time(file, counts)
+            self._write_time(counts)
         if self.detail != "counts":
             self._write_spikes(inputs, tally)
         self._append("samples", columns)
@@ -192,9 +196,17 @@ class Recorder:
 
     # --- making the file
 
-    def _describe(self) -> None:
+    def _blank(self) -> bytes:
+        """The file before its first row, made in memory: HDF5 cannot undo half a write."""
+        image = io.BytesIO()
+        with _create(image) as file:
+            self._describe(file)
+            self._make_tables(file)
+        return image.getvalue()
+
+    def _describe(self, file: h5py.File) -> None:
         """Attributes, descriptions, mapping and labels: all that is known beforehand."""
-        file, mapping = self._open_file(), self._mapping
+        mapping = self._mapping
         _attributes(
             file,
             {
@@ -242,8 +254,8 @@ class Recorder:
         _fixed(counts, "cores", mapping.row_cores.astype("<i8"))
         _fixed(counts, "pairs", mapping.pairs.astype("<i8"))
 
-    def _make_tables(self) -> None:
-        file, rows = self._open_file(), self._mapping.rows
+    def _make_tables(self, file: h5py.File) -> None:
+        rows = self._mapping.rows
         counts = file["counts"]
         per_sample = rows * len(ACTIONS)
         block = max(1, COUNT_CHUNK_CELLS // per_sample)
@@ -270,10 +282,10 @@ class Recorder:
 
     # --- writing rows
 
-    def _write_time(self, file: h5py.File, counts: Counts) -> None:
+    def _write_time(self, counts: Counts) -> None:
         """Time of the run; like ``Counts.join``, several batches have none."""
         known = self._batches == 0 and counts.ticks is not None
-        ticks, active = file["counts/ticks"], file["counts/active_ticks"]
+        ticks, active = (self._columns["counts"][n] for n in ("ticks", "active_ticks"))
         if known and counts.active_ticks is not None:
             active.resize(len(counts.active_ticks), axis=0)
             active[:] = counts.active_ticks
@@ -355,7 +367,6 @@ class Recorder:
         file = self._open_file()
         with self._writing():
             file.close()
-        self._columns.clear()
         self._file = None
 
     def _open_file(self) -> h5py.File:
@@ -377,24 +388,23 @@ class Recorder:
     def _abandon(self) -> None:
         """Let go of a file that cannot be written.
 
-        HDF5 cannot close a file whose last blocks it fails to write, and
-        crashes at exit.  So its descriptor is pointed at the null device, where
-        every write succeeds; the file on disk stays as it was flushed.
+        HDF5 cannot close a file, or a column, whose last blocks it fails to
+        write, and crashes at exit.  So the descriptor is pointed at the null
+        device first, where every write succeeds; the file on disk stays as it
+        was flushed.
         """
         file, self._file = self._file, None
-        self._columns.clear()
-        if file is None or not file.id.valid:
-            return
-        null = os.open(os.devnull, os.O_RDWR)
-        try:
-            os.dup2(null, file.id.get_vfd_handle())
-        finally:
-            os.close(null)
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
-            file.close()
+        if file is not None and file.id.valid:
+            null = os.open(os.devnull, os.O_RDWR)
+            try:
+                os.dup2(null, file.id.get_vfd_handle())
+            finally:
+                os.close(null)
+            with contextlib.suppress(OSError, RuntimeError, ValueError):
+                file.close()
 
 
-def _create(path: Path) -> h5py.File:
+def _create(image: io.BytesIO) -> h5py.File:
     """A new file: room for the seal, checksums on all metadata, no time stamps."""
     made = h5py.h5p.create(h5py.h5p.FILE_CREATE)
     made.set_userblock(SEAL_BYTES)
@@ -402,15 +412,8 @@ def _create(path: Path) -> h5py.File:
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
-    access.set_file_locking(True, True)
-    return h5py.File(h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, made, access))
-
-
-def _open(path: Path) -> h5py.File:
-    """The file again, in the single-writer mode."""
-    file = h5py.File(path, "r+", libver=("v110", "v110"), locking="best-effort")
-    file.swmr_mode = True
-    return file
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, image)
+    return h5py.File(h5py.h5f.create(b"trace", h5py.h5f.ACC_TRUNC, made, access))
 
 
 def _identity(path: Path) -> tuple[int, int]:
