@@ -2,7 +2,8 @@
 
 Portable flags only: the counting kernel is compiled once for each vector width
 and chosen when it is first used (``neuromorph/kernels/vcount_select.c``).
-``NEUROMORPH_CHECKED=1`` builds with bounds checks for the test suite.
+``NEUROMORPH_CHECKED=1`` builds with bounds checks and the address and
+undefined-behaviour sanitizers, for the test suite (CONTRIBUTING.md says how).
 """
 
 import glob
@@ -15,6 +16,9 @@ KERNELS = "neuromorph/kernels"
 CHECKED = os.environ.get("NEUROMORPH_CHECKED") == "1"
 # the kernels clear a few vectors at a time: a call of memset costs more
 FLAGS = ["-O3", "-fno-tree-loop-distribute-patterns"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+if CHECKED:
+    FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]
 WIDTHS = ("select", "u64", "v128", "avx2", "avx512vl", "avx512")
 
 extensions = [
@@ -23,12 +27,14 @@ extensions = [
         [f"{KERNELS}/_vcount.pyx", *(f"{KERNELS}/vcount_{width}.c" for width in WIDTHS)],
         depends=sorted(glob.glob(f"{KERNELS}/vcount*.h")),
         extra_compile_args=FLAGS,
+        extra_link_args=SANITIZERS if CHECKED else [],
     ),
     Extension(
         "neuromorph.kernels._timed",
         [f"{KERNELS}/_timed.pyx", f"{KERNELS}/timed.c"],
         depends=[f"{KERNELS}/timed.h"],
         extra_compile_args=FLAGS,
+        extra_link_args=SANITIZERS if CHECKED else [],
     ),
 ]
 
@@ -43,5 +49,5 @@ setup(
             "initializedcheck": CHECKED,
             "cdivision": True,
         },
-    )
+    ),
 )

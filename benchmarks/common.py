@@ -3,11 +3,14 @@
 Import this first: it fixes the number of threads of every library.
 """
 
+# ruff: noqa: E402
+
 import os
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 
+# isort: split
 import argparse
 import dataclasses
 import json
@@ -21,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from neuromorph.kernels._vcount import Kernel
 
 import neuromorph as nm
 from neuromorph.kernels import counting
-from neuromorph.kernels._vcount import Kernel
 from neuromorph.network import Input, Linear, Network, Readout, Threshold
 
 ROOT = Path(__file__).resolve().parents[1]

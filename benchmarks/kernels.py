@@ -9,6 +9,10 @@ and disagreeing pairs of every neuron are checked before anything is timed.
 CPU time of one thread, median of interleaved rounds.
 """
 
+import time  # isort: split
+
+import numpy as np
+import scipy.sparse as sparse
 from common import (
     Layer,
     linear_network,
@@ -23,14 +27,9 @@ from common import (
     timed,
     torch_or_none,
 )
-
-import time  # isort: split
-
-import numpy as np
-import scipy.sparse as sparse
+from neuromorph.kernels._vcount import Kernel
 
 from neuromorph.kernels import counting
-from neuromorph.kernels._vcount import Kernel
 from neuromorph.network import (
     Conv2d,
     Flatten,
@@ -375,7 +374,8 @@ def draw(points, facts, file):
         bar = figure.colorbar(image, ax=ax, shrink=0.8, ticks=range(-6, 7, 2))
         bar.ax.set_yticklabels([f"{2.0**t:g}×" for t in range(-6, 7, 2)])
     figure.suptitle(
-        "Linear layer 1024 × 1024, batch 256, one thread (* lanes = samples, else lanes = outputs)\n"
+        "Linear layer 1024 × 1024, batch 256, one thread "
+        "(* lanes = samples, else lanes = outputs)\n"
         f"{facts['cpu']}, torch {facts['torch']}",
         fontsize=10,
     )
@@ -495,7 +495,8 @@ def main():
         )
     for r in threads:
         print(
-            f"\n{r['case']}: {r['seconds_1']:.3f} s one thread, {r['seconds_2']:.3f} s two: {r['ratio']:.2f}×"
+            f"\n{r['case']}: {r['seconds_1']:.3f} s one thread, "
+            f"{r['seconds_2']:.3f} s two: {r['ratio']:.2f}×"
         )
 
 

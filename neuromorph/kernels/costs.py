@@ -31,13 +31,20 @@ class Costs:
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages = stages
-        self.activity = [0.5] * len(stages)
+        self.activity: list[float | None] = [None] * len(stages)
         self.bits_set = [int(_bits(s)) for s in stages]
 
     def see(self, index: int, levels: NDArray[Any]) -> None:
         """Remember the activity of the inputs of a layer."""
         if levels.size and index < len(self.activity):
-            self.activity[index] = np.count_nonzero(levels) / levels.size
+            self.activity[index] = float(np.count_nonzero(levels) / levels.size)
+
+    def expected(self, index: int) -> float:
+        """Activity of the inputs of a layer; not seen yet, that of the network's inputs."""
+        for seen in (self.activity[index], self.activity[0]):
+            if seen is not None:
+                return seen
+        return 0.5
 
     def choose(self, samples: int, lanes: int, wanted: str = "auto") -> tuple[float, list[bool]]:
         """(cost, by output?) of all layers for a block of samples."""
@@ -68,8 +75,8 @@ class Costs:
             tile = -(-width // tiles)
             rows = arriving * kernel_height * ((tile - 1) * s.stride[1] + kernel_width)
         blocks = -(-channels * tile // lanes)
-        entries = rows * self.activity[index] * planes
-        weight_planes = self.bits_set[index] / max(1, np.count_nonzero(s.weights))
+        entries = rows * self.expected(index) * planes
+        weight_planes = self.bits_set[index] / max(1, int(np.count_nonzero(s.weights)))
         over_outputs = (
             samples
             * height

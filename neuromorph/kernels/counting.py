@@ -112,7 +112,7 @@ def _engine(mapping: Mapping) -> _Engine:
 def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> Tally:
     """Run encoded inputs (batch, size) through the mapping and count every event."""
     engine, network = _engine(mapping), mapping.network
-    inputs = np.ascontiguousarray(inputs, np.int16)
+    inputs = _checked(mapping, inputs)
     batch = len(inputs)
     outputs = np.empty((batch, network.classes), np.int32)
     levels = [np.empty((batch, s.outputs), s.levels.dtype) for s in network.stages if s.levels]
@@ -152,7 +152,7 @@ def neuron_counts(
 ) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
     """(sums, synaptic events) of every neuron, layer by layer: int32 (batch, neurons)."""
     engine, network = _engine(mapping), mapping.network
-    inputs = np.ascontiguousarray(inputs, np.int16)
+    inputs = _checked(mapping, inputs)
     batch = len(inputs)
     found = [
         (np.empty((batch, s.neurons), np.int32), np.empty((batch, s.neurons), np.int32))
@@ -169,6 +169,23 @@ def neuron_counts(
             results.append({"levels8": None, "levels16": None, **wanted, **tallies})
         engine.plan(kernel).prepare(by_output).run(kernel, part, results, by_output)
     return found
+
+
+def _checked(mapping: Mapping, inputs: NDArray[Any]) -> NDArray[np.int16]:
+    """Input levels as the kernel takes them; others would be cut to their lowest bits."""
+    entry = mapping.network.input
+    if inputs.dtype.kind not in "iu" or inputs.ndim != 2 or inputs.shape[1] != entry.size:
+        raise SimulationError(
+            f"encoded inputs are {inputs.dtype} of shape {list(inputs.shape)}; "
+            f"need integers of shape [batch, {entry.size}]"
+        )
+    low = 0 if entry.encoding == "bitplane" else -entry.maximum
+    if inputs.size and (inputs.min() < low or inputs.max() > entry.maximum):
+        raise SimulationError(
+            f"encoded inputs reach from {inputs.min()} to {inputs.max()}; "
+            f"levels here are {low} to {entry.maximum}"
+        )
+    return np.ascontiguousarray(inputs, np.int16)
 
 
 def _blocks(batch: int, threads: int) -> list[slice]:
@@ -236,7 +253,8 @@ def _count_packets(
 def _spikes(stage: Stage, levels: NDArray[Any]) -> NDArray[np.uint8]:
     """Spikes that each level stands for; see ``reference.counting.spikes_of``."""
     if stage.spikes_per_input == 1:
-        return (levels != 0).view(np.uint8)
+        single: NDArray[np.uint8] = (levels != 0).view(np.uint8)
+        return single
     spikes = np.zeros(levels.shape, np.uint8)
     for bit in range(stage.spikes_per_input):
         spikes += ((levels >> bit) & 1).astype(np.uint8)
@@ -247,11 +265,13 @@ def _totals(spikes: NDArray[np.uint8], most: int) -> Array:
     """Row sums; where a neuron sends at most one spike, eight neurons at a time."""
     if most == 1 and spikes.shape[1] % 8 == 0 and spikes.strides[1] == 1:
         spikes = np.bitwise_count(spikes.view(np.uint64))
-    return spikes.sum(axis=1, dtype=np.int64)
+    totals: Array = spikes.sum(axis=1, dtype=np.int64)
+    return totals
 
 
 def _product(a: NDArray[Any], b: NDArray[Any]) -> Array:
     """Integer matrix product through floating point, in a type that stays exact."""
     largest = a.shape[1] * int(a.max(initial=0)) * int(b.max(initial=0))
     dtype = np.float32 if largest < 2**24 else np.float64  # integers are exact up to there
-    return (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
+    product: Array = (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
+    return product

@@ -170,7 +170,7 @@ def _lists(parts: Iterator[NDArray[np.uint32]]) -> tuple[NDArray[np.uint32], NDA
 
 def _over_outputs(stage: Stage, slice_of: NDArray[np.int32], lanes: int) -> dict[str, Any]:
     """Table of the weights of every arriving neuron, thresholds and slices in the lanes."""
-    channels, height, width = stage.sum_shape
+    channels, _, width = stage.sum_shape
     arriving, image_height, image_width = stage.input_shape
     weights = stage.weights
     if stage.directions is not None:

@@ -1,0 +1,226 @@
+"""The counting kernel: every width and orientation against other forms, and at its door.
+
+Compared: agreeing and disagreeing pairs of every neuron with four other ways
+to get them (``forms.py``), on ternary layers; sums and events of layers with
+magnitudes with the oracle of ``networks.py``; tallies with the fan-out of the
+spikes.  Not compared here: packets and times, see ``test_twin.py``.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from forms import FORMS
+
+import neuromorph as nm
+from networks import (
+    check_same,
+    random_levels,
+    random_mapping,
+    random_network,
+    random_samples,
+    roomy,
+    run_oracle,
+)
+from neuromorph.errors import MappingError, NetworkError, SimulationError
+from neuromorph.kernels import counting
+from neuromorph.kernels.costs import Costs
+from neuromorph.mapping import map_network
+from neuromorph.network import Input, Linear, Network, Readout, Threshold
+
+
+def here(width):
+    try:
+        counting._kernel(width)
+    except SimulationError:
+        return False
+    return True
+
+
+WIDTHS = [w for w in counting.WIDTHS if here(w)]
+
+
+@pytest.fixture(params=[f"{w} {o}" for w in WIDTHS for o in ("samples", "outputs")])
+def form(request, monkeypatch):
+    """A vector width and an orientation."""
+    width, lanes = request.param.split()
+    monkeypatch.setenv("NEUROMORPH_SIMD", width)
+    monkeypatch.setenv("NEUROMORPH_LANES", lanes)
+    return request.param
+
+
+def ternary_layer(weights, directions=None):
+    """One layer that fires at -1 and 1, read out by its first neuron."""
+    out = len(weights)
+    return Network(
+        name="layer",
+        input=Input(shape=(weights.shape[1],)),
+        layers=[
+            Linear(name="layer", weights=weights),
+            Threshold(thresholds=np.tile([0, 1], (out, 1)), directions=directions),
+            Linear(name="readout", weights=np.eye(1, out, dtype=int)),
+            Readout(),
+        ],
+    )
+
+
+def on_chip(network):
+    return map_network(network, roomy(nm.load_chip("gxnor45")))
+
+
+def pairs(mapping, levels):
+    """(P, N) of the first layer, as the kernel counts them."""
+    sums, events = counting.neuron_counts(mapping, levels)[0]
+    assert not ((sums + events) % 2).any()
+    return (events + sums) // 2, (events - sums) // 2
+
+
+@pytest.mark.parametrize("other", FORMS)
+@pytest.mark.parametrize(
+    ("fan_in", "out", "batch"),
+    [(1, 1, 1), (64, 3, 65), (100, 70, 9), (513, 33, 3), (1000, 520, 2), (20, 5, 300)],
+)
+def test_pairs_of_every_form(fan_in, out, batch, other, form):
+    if other == "torch":
+        pytest.importorskip("torch", reason="torch is not installed")
+    rng = np.random.default_rng([fan_in, out, batch])
+    for activity, density in ((0.5, 0.67), (0.03, 1.0), (1.0, 0.1)):
+        weights = random_levels(rng, 1, (out, fan_in), density)
+        levels = random_levels(rng, 1, (batch, fan_in), activity)
+        mapping = on_chip(ternary_layer(weights, rng.choice([-1, 1], out)))
+        for found, wanted in zip(pairs(mapping, levels), FORMS[other](levels, weights)):
+            assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_sums_and_events_of_every_neuron(seed, monkeypatch):
+    network = random_network(seed)
+    rng = np.random.default_rng([seed, 1])
+    raw = random_samples(network, rng, int(rng.choice([1, 3, 70])))
+    mapping, encoded = random_mapping(network, rng), network.encode(raw)
+    oracle = run_oracle(network, raw)
+    for width in WIDTHS:
+        monkeypatch.setenv("NEUROMORPH_SIMD", width)
+        for lanes in ("samples", "outputs"):
+            monkeypatch.setenv("NEUROMORPH_LANES", lanes)
+            for (sums, events), layer in zip(counting.neuron_counts(mapping, encoded), oracle):
+                assert np.array_equal(sums, layer.sums), layer.name
+                assert np.array_equal(events, layer.events), layer.name
+
+
+@pytest.mark.parametrize("seed", range(500, 560))
+def test_orientations_may_change_from_layer_to_layer(seed, monkeypatch):
+    network = random_network(seed)
+    rng = np.random.default_rng([seed, 1])
+    mapping = random_mapping(network, rng)
+    encoded = network.encode(random_samples(network, rng, int(rng.choice([1, 65, 130]))))
+    monkeypatch.setenv("NEUROMORPH_LANES", "samples")
+    wanted = counting.count(mapping, encoded)
+    for width in WIDTHS:
+        monkeypatch.setenv("NEUROMORPH_SIMD", width)
+        choice = [bool(b) for b in rng.integers(0, 2, len(network.stages))]
+        monkeypatch.setattr(Costs, "choose", lambda *_, choice=choice: (0.0, choice))
+        check_same(counting.count(mapping, encoded), wanted)
+
+
+def test_events_are_the_fan_out_of_the_spikes(form):
+    """Early totals: Σ over spikes of the non-zero weights behind them."""
+    rng = np.random.default_rng(0)
+    weights = random_levels(rng, 1, (90, 130), 0.4)
+    levels = random_levels(rng, 1, (70, 130), 0.3)
+    mapping = on_chip(ternary_layer(weights))
+    row = mapping.stage_rows[0][0]
+    found = counting.count(mapping, levels).counted["xnor_event"][:, row]
+    assert np.array_equal(found, (levels != 0) @ (weights != 0).sum(axis=0))
+
+
+def test_costs_choose_by_batch_and_sparsity():
+    rng = np.random.default_rng(0)
+    costs = Costs(ternary_layer(random_levels(rng, 1, (512, 512), 0.5)).stages)
+    costs.see(0, random_levels(rng, 1, (64, 512), 0.5))
+    assert costs.choose(1, 512)[1][0], "one sample runs over outputs"
+    costs.see(0, random_levels(rng, 1, (64, 512), 0.02))
+    assert costs.choose(512, 512)[1][0], "levels at rest are skipped"
+    costs.see(0, np.ones((64, 512)))
+    sparse = Costs(ternary_layer(random_levels(rng, 1, (512, 512), 0.05)).stages)
+    sparse.see(0, np.ones((64, 512)))
+    assert not sparse.choose(512, 512)[1][0], "zero weights are skipped"
+
+
+def test_unknown_orientation_is_refused(monkeypatch):
+    monkeypatch.setenv("NEUROMORPH_LANES", "neurons")
+    mapping = on_chip(ternary_layer(np.ones((2, 3), int)))
+    with pytest.raises(SimulationError, match="NEUROMORPH_LANES is 'neurons'; use one of auto"):
+        counting.count(mapping, np.zeros((1, 3), np.int16))
+
+
+# --- at the door
+
+
+@pytest.fixture(scope="module")
+def layer():
+    rng = np.random.default_rng(1)
+    weights = random_levels(rng, 1, (40, 30), 0.6)
+    return on_chip(ternary_layer(weights)), random_levels(rng, 1, (70, 30), 0.5), weights
+
+
+def test_layout_and_dtype_do_not_matter(layer, form):
+    mapping, levels, weights = layer
+    wanted = FORMS["numpy"](levels, weights)
+    spaced = np.zeros((140, 60), np.int64)
+    spaced[::2, ::2] = levels
+    frozen = levels.astype(np.int16)
+    frozen.setflags(write=False)
+    for given in (
+        levels,
+        np.asfortranarray(levels),
+        spaced[::2, ::2],
+        levels[::-1][::-1],
+        frozen,
+        levels.astype(">i4"),
+    ):
+        for found, right in zip(pairs(mapping, given), wanted):
+            assert np.array_equal(found, right)
+
+
+def test_no_sample_and_one(layer, form):
+    mapping, levels, _ = layer
+    whole = counting.count(mapping, levels)
+    assert counting.count(mapping, levels[:0]).outputs.shape == (0, 1)
+    assert np.array_equal(counting.count(mapping, levels[:1]).outputs, whole.outputs[:1])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (np.full((2, 30), 2), "reach from 2 to 2; levels here are -1 to 1"),
+        (np.full((2, 30), 65536), "reach from 65536 to 65536"),
+        (np.zeros((2, 30)), "are float64 of shape \\[2, 30\\]; need integers"),
+        (np.zeros((2, 31), int), "of shape \\[2, 31\\]; need integers of shape \\[batch, 30\\]"),
+        (np.zeros(30, int), "of shape \\[30\\]"),
+    ],
+)
+def test_bad_levels_are_refused(layer, inputs, message):
+    with pytest.raises(SimulationError, match=message):
+        counting.count(layer[0], inputs)
+    with pytest.raises(SimulationError, match=message):
+        counting.neuron_counts(layer[0], inputs)
+
+
+def test_fan_in_of_one_and_sums_beyond_the_accumulator():
+    assert pairs(on_chip(ternary_layer(np.array([[-1]]))), np.array([[1], [-1], [0]]))[
+        1
+    ].tolist() == [
+        [1],
+        [0],
+        [0],
+    ]
+    chip = dataclasses.replace(roomy(nm.load_chip("gxnor45")), accumulator_bits=8)
+    with pytest.raises(MappingError, match="accumulator"):
+        map_network(ternary_layer(np.ones((1, 200), int)), chip)
+    with pytest.raises(NetworkError, match="beyond 32-bit integers"):
+        Network(
+            name="heavy",
+            input=Input(shape=(9000,), encoding="graded", bits=12),
+            layers=[Linear(name="a", weights=np.full((1, 9000), 128), n=8), Readout()],
+        )
