@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -24,6 +25,8 @@ Mode = Literal["reference", "count", "timed"]
 
 # Samples run at a time: bounds the memory of the working arrays.
 CHUNK = {"reference": 64, "count": 4096}
+# Bytes of levels kept of a stream, whose length nobody knows.
+LEVELS_KEPT = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,11 +65,17 @@ class Run:
         Raises
         ------
         NetworkError
-            No such layer, or the read-out, whose sums are ``outputs``.
+            No such layer, the read-out, whose sums are ``outputs``, or levels that
+        were not kept.
         """
         if layer in self._levels:
             return self._levels[layer]
         stage = self.mapping.network.stage(layer)
+        if not stage.is_readout:
+            raise NetworkError(
+                f"levels of {stage.name!r} were not kept, they pass {LEVELS_KEPT >> 20} MiB; "
+                "record a trace or run fewer samples at a time"
+            )
         raise NetworkError(f"layer {stage.name!r} is read out as sums; see run.outputs")
 
     @property
@@ -104,7 +113,7 @@ class Run:
 
 def simulate(
     mapping: Mapping,
-    inputs: ArrayLike,
+    inputs: ArrayLike | Iterator[ArrayLike],
     *,
     mode: Mode = "count",
     labels: ArrayLike | None = None,
@@ -117,7 +126,11 @@ def simulate(
     ----------
     mapping : Mapping
     inputs : integer array, shape (samples, *network.input.shape)
-        Raw samples; the network's input encodes them.
+        Raw samples; the network's input encodes them.  A memory-mapped array,
+        or an iterator over such arrays (batches of any size), is read and
+        encoded piece by piece, so it may be larger than memory; not in timed
+        mode, whose frames overlap.  Of such a run the levels are kept up to
+        256 MiB and none beyond; outputs and counts of every sample always.
     mode : {"count", "timed", "reference"}
         ``count``: bit-parallel, no time.  ``timed``: discrete events, with
         latency.  ``reference``: plain NumPy, slow, the truth.  Outputs,
@@ -161,24 +174,50 @@ def simulate(
         raise SimulationError(f"detail is {detail!r}; choose one of {', '.join(get_args(Detail))}")
     if detail == "packets" and mode != "timed":
         raise SimulationError(f"mode {mode!r} has no packets to record; use mode='timed'")
-    encoded = mapping.network.encode(inputs)
-    if len(encoded) == 0:
-        raise SimulationError("there are no samples to run; give at least one")
-    known = None if labels is None else _labels(labels, len(encoded))
+    pieces, samples = _pieces(mapping, inputs, mode)
+    streamed = isinstance(inputs, (Iterator, np.memmap))
+    known = None if labels is None else _labels(labels, samples)
     if trace is None:
-        return _run(mapping, encoded, mode, known, None)
+        return _run(mapping, pieces, samples, streamed, mode, known, None)
     with Recorder(trace, mapping, detail=detail, mode=mode) as recorder:
-        run = _run(mapping, encoded, mode, known, recorder)
+        run = _run(mapping, pieces, samples, streamed, mode, known, recorder)
     return run
 
 
-def _labels(labels: ArrayLike, samples: int) -> NDArray[np.int64]:
+def _pieces(
+    mapping: Mapping, inputs: ArrayLike | Iterator[ArrayLike], mode: Mode
+) -> tuple[Iterator[NDArray[np.int16]], int | None]:
+    """(encoded samples piece by piece, how many there are if that is known)."""
+    encode, size = mapping.network.encode, CHUNK.get(mode, 0)
+    lazy = isinstance(inputs, (Iterator, np.memmap))
+    if lazy and mode == "timed":
+        raise SimulationError("mode 'timed' takes all samples at once; give it an array in memory")
+    if isinstance(inputs, Iterator):
+        batches = (np.asarray(batch) for batch in inputs)
+        cuts = (batch[i : i + size] for batch in batches for i in range(0, len(batch), size))
+        return (encode(cut) for cut in cuts), None
+    if isinstance(inputs, np.memmap) and inputs.ndim:
+        whole: NDArray[Any] = inputs
+        encode(whole[:0])  # its shape and dtype
+    else:
+        whole = encode(inputs)
+    samples = len(whole)
+    if samples == 0:
+        raise SimulationError("there are no samples to run; give at least one")
+    cuts = (whole[i : i + (size or samples)] for i in range(0, samples, size or samples))
+    return ((encode(cut) if lazy else cut) for cut in cuts), samples
+
+
+def _labels(labels: ArrayLike, samples: int | None) -> NDArray[np.int64]:
+    """Labels as int64, one a sample; with ``samples`` None as many as there are."""
     try:
         array = np.asarray(labels)
     except ValueError:
         raise SimulationError(
-            f"labels have rows of different lengths; need {samples} integers"
+            f"labels have rows of different lengths; need {samples or 'a line of'} integers"
         ) from None
+    if samples is None and array.ndim == 1:
+        samples = len(array)
     if array.shape != (samples,) or array.dtype.kind not in "iu":
         raise SimulationError(
             f"labels are {array.dtype} of shape {list(array.shape)}; need {samples} integers"
@@ -188,44 +227,55 @@ def _labels(labels: ArrayLike, samples: int) -> NDArray[np.int64]:
 
 def _run(
     mapping: Mapping,
-    encoded: NDArray[np.int16],
+    pieces: Iterator[NDArray[np.int16]],
+    samples: int | None,
+    streamed: bool,
     mode: Mode,
     labels: NDArray[np.int64] | None,
     recorder: Recorder | None,
 ) -> Run:
-    samples = len(encoded)
     tallies: list[Tally] = []
     counts: list[Counts] = []
+    done, held, keep_levels = 0, 0, True
     with tqdm(total=samples, unit="sample", disable=None, delay=1.0, leave=False) as bar:
-
-        def keep(start: int, tally: Tally) -> None:
-            part = complete(mapping, tally)
-            tallies.append(tally)
-            counts.append(part)
-            if recorder is not None:
-                cut = slice(start, start + len(tally.outputs))
-                recorder.batch(
-                    encoded[cut], tally, part, labels=None if labels is None else labels[cut]
+        for encoded in pieces:
+            if mode == "timed":
+                sink = None if recorder is None else recorder.packets
+                tally = kernel_timed.timed(
+                    mapping, encoded, sink=sink, progress=lambda n: bar.update(n - bar.n) and None
                 )
-
-        if mode == "timed":
-            sink = None if recorder is None else recorder.packets
-            tally = kernel_timed.timed(
-                mapping, encoded, sink=sink, progress=lambda done: bar.update(done - bar.n) and None
-            )
-            keep(0, tally)
-        else:
-            for start in range(0, samples, CHUNK[mode]):
-                part = encoded[start : start + CHUNK[mode]]
-                if mode == "count":
-                    tally = kernel_counting.count(mapping, part, threads=os.cpu_count() or 1)
-                else:
-                    tally = reference_counting.count(mapping, part)
-                keep(start, tally)
-                bar.update(len(part))
+            elif mode == "count":
+                tally = kernel_counting.count(mapping, encoded, threads=os.cpu_count() or 1)
+            else:
+                tally = reference_counting.count(mapping, encoded)
+            part = complete(mapping, tally)
+            known = None if labels is None else labels[done : done + len(encoded)]
+            done += len(encoded)
+            if labels is not None and len(labels) < done:
+                raise SimulationError(f"there are {len(labels)} labels for {done} samples or more")
+            if recorder is not None:
+                recorder.batch(encoded, tally, part, labels=known)
+            tallies.append(tally)
+            held += sum(v.nbytes for v in tally.levels)
+            if streamed and held > LEVELS_KEPT:
+                keep_levels = False
+            if not keep_levels:
+                for t in tallies:
+                    t.levels = []
+            counts.append(part)
+            if mode != "timed":
+                bar.update(len(encoded))
+    if not tallies:
+        raise SimulationError("there are no samples to run; give at least one")
+    if labels is not None and len(labels) != done:
+        raise SimulationError(f"there are {len(labels)} labels for {done} samples")
     outputs = np.concatenate([t.outputs for t in tallies])
     firing = [s.name for s in mapping.network.stages if s.levels is not None]
-    levels = {name: np.concatenate([t.levels[i] for t in tallies]) for i, name in enumerate(firing)}
+    levels = {
+        name: np.concatenate([t.levels[i] for t in tallies])
+        for i, name in enumerate(firing)
+        if keep_levels
+    }
     return Run(
         mapping=mapping,
         mode=mode,
