@@ -262,6 +262,44 @@ def test_events_of_single_samples(recorded):
         )
 
 
+# --- spikes with their times
+
+
+@pytest.mark.parametrize("block", [7, 1 << 18])
+@pytest.mark.parametrize("seed", range(6100, 6112))
+def test_timed_spikes_are_all_spikes_each_once(seed, block, tmp_path, monkeypatch):
+    path = tmp_path / "run.h5"
+    mapping, _, _ = random_run(seed, path, mode="timed")
+    blocks = Trace.blocks
+    monkeypatch.setattr(Trace, "blocks", lambda self, table: blocks(self, table, rows=block))
+    with Trace(path) as trace:
+        names = ("sample", "layer", "neuron", "level", "tick")
+        found = joined(trace.timed_spikes(), names)
+        packets = trace.packets()
+    assert (np.diff(found["tick"]) >= 0).all()
+    layer = np.array([0, *(s.stage + 1 for s in mapping.slices)])
+    spikes = packets["payload"] != 0
+    columns = [packets[n][spikes].tolist() for n in ("sample", "source", "neuron", "payload")]
+    sent = {}
+    for sample, source, neuron, level, target, tick in zip(
+        *columns, packets["target"][spikes].tolist(), packets["sent"][spikes].tolist()
+    ):
+        key = (sample, int(layer[source]), neuron, level)
+        sent[key] = min(sent.get(key, (1 << 40, 0)), (target, tick))
+    wanted = sorted((*key, tick) for key, (_, tick) in sent.items())
+    assert sorted(zip(*(found[n].tolist() for n in names))) == wanted
+
+
+def test_timed_spikes_need_packets(digits, tmp_path):
+    mapping, images, _ = digits
+    nm.simulate(mapping, images[:2], mode="timed", trace=tmp_path / "run.h5", detail="spikes")
+    with (
+        Trace(tmp_path / "run.h5") as trace,
+        pytest.raises(TraceError, match="has no packets; record with detail 'packets'"),
+    ):
+        list(trace.timed_spikes())
+
+
 # --- slices
 
 

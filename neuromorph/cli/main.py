@@ -13,6 +13,7 @@ import click
 from neuromorph import __version__
 from neuromorph.cli.common import LINE, Group, as_json, chip_option, emit, paragraph, prices_option
 from neuromorph.cli.running import demo, run
+from neuromorph.cli.tracing import report, trace_group
 from neuromorph.cli.training import train
 from neuromorph.errors import NetworkError
 
@@ -34,6 +35,8 @@ def main() -> None:
 main.add_command(demo)
 main.add_command(run)
 main.add_command(train)
+main.add_command(trace_group)
+main.add_command(report)
 
 
 @main.command("map")
@@ -176,37 +179,6 @@ def _percent(value: Any) -> str:
     """A share out of a network's ``meta``, which may hold anything."""
     known = isinstance(value, (int, float)) and math.isfinite(value)
     return f"{value:.2%}" if known else ""
-
-
-@main.group("trace", cls=Group)
-def trace_group() -> None:
-    """Look into recorded traces."""
-
-
-@trace_group.command("info")
-@click.argument("file", type=click.Path(path_type=Path))
-@as_json
-def trace_info(file: Path, as_json: bool) -> None:
-    """What a trace holds and how it was made."""
-    from neuromorph.trace import Trace
-
-    with Trace(file) as trace:
-        emit(as_json, trace.to_dict(), str(trace))
-
-
-@trace_group.command("validate")
-@click.argument("file", type=click.Path(path_type=Path))
-@as_json
-def trace_validate(file: Path, as_json: bool) -> None:
-    """Check every rule of docs/trace-format.md; exit code 1 if one is broken."""
-    from neuromorph.trace import Trace, validate
-
-    Trace(file).close()  # what is no trace at all is bad input, not a broken rule
-    problems = validate(file)
-    text = paragraph("\n".join(problems)) if problems else f"{file} is valid"
-    emit(as_json, {"file": str(file), "valid": not problems, "problems": problems}, text)
-    if problems:
-        raise SystemExit(1)
 
 
 @main.group("energy", cls=Group)

@@ -5,37 +5,22 @@ Plain SVG from a template: no plotting library, opens in any browser.
 
 from __future__ import annotations
 
-import math
 import os
 import textwrap
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader
 from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.energy import EnergyReport, format_joules
-from neuromorph.errors import SimulationError
+from neuromorph.report.drawing import Mesh, colour_of, how_many, scaled, short, template, write_text
 
 if TYPE_CHECKING:
     from neuromorph.simulation import Run
 
 __all__ = ["draw_run"]
 
-# Okabe-Ito colours, told apart by colour-blind readers too, and the text that reads on each.
-COLOURS = (
-    ("#0072B2", "#fff"),
-    ("#E69F00", "#000"),
-    ("#009E73", "#fff"),
-    ("#CC79A7", "#000"),
-    ("#56B4E9", "#000"),
-    ("#D55E00", "#fff"),
-    ("#F0E442", "#000"),
-    ("#999999", "#000"),
-)
 SHOWN_ACTIONS = 9
 SHOWN_SAMPLES = 2000
 SHOWN_LAYERS = 20
@@ -80,48 +65,19 @@ def draw_run(
     SimulationError
         The file cannot be written, or labels that do not fit the run.
     """
-    environment = Environment(
-        loader=PackageLoader("neuromorph.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: _clean(value) if isinstance(value, str) else value,
-    )
-    environment.filters["px"] = lambda value: f"{value:.1f}".removesuffix(".0")
-    text = environment.get_template("run.svg.jinja").render(
-        title=_short(f"{run.mapping.network.name} on {run.mapping.chip.name}", 80),
+    text = template("run.svg.jinja").render(
+        title=short(f"{run.mapping.network.name} on {run.mapping.chip.name}", 80),
         facts=_facts(run, report, labels),
         mesh=_mesh(run),
         layers=_layers(run),
         energy=_energy(report),
         samples=_latencies(run) if run.latencies_s is not None else _histogram(run),
     )
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError):
-            raise SimulationError(f"cannot write picture {target}: {error.strerror}") from None
-        raise
-    return target
-
-
-def _clean(text: str) -> str:
-    """Text without what XML may not hold (control characters, lone surrogates)."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return write_text(Path(path), text, "picture")
 
 
 def _facts(run: Run, report: EnergyReport, labels: ArrayLike | None) -> list[str]:
-    facts = [f"{_how_many(run)}, mode {run.mode}"]
+    facts = [f"{how_many(len(run))}, mode {run.mode}"]
     if labels is not None:
         facts.append(f"accuracy {run.accuracy(labels):.2%}")
     facts.append(f"{run.counts.events / len(run):,.0f} synaptic events an inference")
@@ -138,7 +94,7 @@ def _facts(run: Run, report: EnergyReport, labels: ArrayLike | None) -> list[str
 
 def _colour(run: Run, layer: str) -> tuple[str, str]:
     names = [s.name for s in run.mapping.network.stages]
-    return COLOURS[names.index(layer) % len(COLOURS)]
+    return colour_of(names.index(layer))
 
 
 # --- the mesh
@@ -147,50 +103,42 @@ def _colour(run: Run, layer: str) -> tuple[str, str]:
 def _mesh(run: Run) -> dict[str, Any]:
     """The used tiles and one beyond, as squares; each used core with layer and busy share."""
     chip, counts = run.mapping.chip, run.counts
-    places = [chip.tile(s.core) for s in run.mapping.slices]
-    columns = min(chip.columns, max(x for x, _ in places) + 2)
-    rows = min(chip.rows, max(y for _, y in places) + 2)
-    side = min(LARGEST_TILE, MESH / max(columns, rows))
-    per_row = math.ceil(math.sqrt(chip.cores_per_tile))
-    gap = 1.0 if side > 8 else 0.0
-    size = (side - 2 * gap) / per_row
+    mesh = Mesh.of(chip, run.mapping.slices, MESH, LARGEST_TILE, 1)
     cores = []
-    for row, (s, (x, y)) in enumerate(zip(run.mapping.slices, places), start=1):
-        place = s.core % chip.cores_per_tile
+    for row, (s, (x, y)) in enumerate(zip(run.mapping.slices, mesh.places), start=1):
         busy = ""
         if counts.active_ticks is not None and counts.ticks:
             busy = f"{int(counts.active_ticks[row]) / counts.ticks:.0%}"
         fill, ink = _colour(run, s.layer)
         cores.append(
             {
-                "x": x * side + gap + place % per_row * size,
-                "y": y * side + gap + place // per_row * size,
+                "x": x,
+                "y": y,
                 "fill": fill,
                 "ink": ink,
-                "lines": _core_lines(size, s.layer, busy),
+                "lines": _core_lines(mesh.size, s.layer, busy),
                 "label": f"core {s.core}: {s.layer}, {s.neurons} neurons"
                 + (f", busy {busy}" if busy else ""),
             }
         )
     timed = any(core["lines"] for core in cores) and counts.active_ticks is not None
-    shown = f"{columns} × {rows} of " if (columns, rows) != (chip.columns, chip.rows) else ""
+    tiles = [(x * mesh.side, y * mesh.side) for y in range(mesh.rows) for x in range(mesh.columns)]
     return {
         "title": "Cores on the mesh" + (", share of time busy" if timed else ""),
-        "note": f"{run.mapping.cores_used} of {chip.cores:,} cores used; shown: "
-        f"{shown}{chip.columns} × {chip.rows} tiles",
-        "side": side,
-        "size": size - gap,
-        "font": 11 if size >= 44 else 9,
-        "tiles": [(x * side, y * side) for y in range(rows) for x in range(columns)],
+        "note": mesh.note(chip),
+        "side": mesh.side,
+        "size": mesh.size,
+        "font": 11 if mesh.size >= 43 else 9,
+        "tiles": tiles,
         "cores": cores,
     }
 
 
 def _core_lines(size: float, layer: str, busy: str) -> list[str]:
     """What fits into the square of a core: layer and busy share, or one of them."""
-    if size >= 44:
-        return [line for line in (_short(layer, int(size / 6.5)), busy) if line]
-    if size >= 24 and busy:
+    if size >= 43:
+        return [line for line in (short(layer, int(size / 6.5)), busy) if line]
+    if size >= 23 and busy:
         return [busy]
     return []
 
@@ -227,7 +175,7 @@ def _layers(run: Run) -> dict[str, Any]:
     lines = len(shown) + (len(bars) > len(shown))
     step = min(56.0 if roomy else 30.0, LAYERS_HEIGHT / lines)
     return {
-        "bars": [{**bar, "name": _short(bar["name"], 24 if roomy else 14)} for bar in shown],
+        "bars": [{**bar, "name": short(bar["name"], 24 if roomy else 14)} for bar in shown],
         "more": len(bars) - len(shown),
         "roomy": roomy,
         "step": step,
@@ -261,7 +209,7 @@ def _energy(report: EnergyReport) -> dict[str, Any]:
             }
             for name, r in shown
         ],
-        "note": f"bar: median, line: p10 to p90; prices {_short(report.prices, 20)}",
+        "note": f"bar: median, line: p10 to p90; prices {short(report.prices, 20)}",
         "below": below,
     }
 
@@ -274,10 +222,10 @@ def _latencies(run: Run) -> dict[str, Any]:
     latencies = run.latencies_s
     assert latencies is not None
     shown = f"the first {SHOWN_SAMPLES:,} of " if len(run) > SHOWN_SAMPLES else ""
-    x_ticks, x = _scaled(_events(run)[:SHOWN_SAMPLES])
-    y_ticks, y = _scaled(latencies[:SHOWN_SAMPLES] * 1e6)
+    x_ticks, x = scaled(_events(run)[:SHOWN_SAMPLES])
+    y_ticks, y = scaled(latencies[:SHOWN_SAMPLES] * 1e6)
     return {
-        "title": f"Latency in µs against synaptic events, {shown}{_how_many(run)}",
+        "title": f"Latency in µs against synaptic events, {shown}{how_many(len(run))}",
         "points": list(zip(x, y)),
         "bars": [],
         "x_ticks": x_ticks,
@@ -288,11 +236,11 @@ def _latencies(run: Run) -> dict[str, Any]:
 def _histogram(run: Run) -> dict[str, Any]:
     """How many samples made how many events, in a unit box."""
     events = _events(run)
-    x_ticks, x = _scaled(events)
+    x_ticks, x = scaled(events)
     heights, edges = np.histogram(x, bins=BINS, range=(0.0, 1.0))
-    y_ticks, tops = _scaled(np.array([0, *heights]))
+    y_ticks, tops = scaled(np.array([0, *heights]))
     return {
-        "title": f"Samples by their synaptic events, {_how_many(run)}",
+        "title": f"Samples by their synaptic events, {how_many(len(run))}",
         "points": [],
         "bars": [
             (float(left), float(right - left), top)
@@ -306,23 +254,3 @@ def _histogram(run: Run) -> dict[str, Any]:
 def _events(run: Run) -> NDArray[np.int64]:
     events: NDArray[np.int64] = (run.counts["xnor_event"] + run.counts["graded_event"]).sum(axis=1)
     return events
-
-
-def _how_many(run: Run) -> str:
-    return "1 sample" if len(run) == 1 else f"{len(run):,} samples"
-
-
-def _scaled(values: NDArray[Any]) -> tuple[list[tuple[float, str]], Sequence[float]]:
-    """Round ticks that span the values, and the values in the unit interval."""
-    low, high = float(np.min(values)), float(np.max(values))
-    whole = values.dtype.kind in "iu"
-    span = (high - low) or max(abs(high), 1.0)
-    step = 10.0 ** math.floor(math.log10(span / 2))
-    step *= next(f for f in (1, 2, 5, 10) if span / (step * f) <= 5)
-    step = max(step, 1.0) if whole else step
-    first, last = math.floor(low / step) * step, math.ceil(high / step) * step
-    last = last if last > first else first + step
-    ticks = np.arange(first, last + step / 2, step)
-    digits = max(0, -math.floor(math.log10(step)))
-    named = [(float((t - first) / (last - first)), f"{t:,.{digits}f}") for t in ticks]
-    return named, [float(v) for v in (np.asarray(values, float) - first) / (last - first)]

@@ -28,6 +28,7 @@ from neuromorph.trace.door import attribute, column, open_file, reading, strings
 from neuromorph.trace.layout import check_network, check_origin, check_slices
 from neuromorph.trace.schema import Detail, NetworkInfo
 from neuromorph.trace.synapses import Expansion
+from neuromorph.trace.timing import spike_times
 
 __all__ = ["Trace"]
 
@@ -416,6 +417,19 @@ class Trace:
         found = [{n: np.zeros(0, d) for n, d in schema.PACKET_COLUMNS.items()}]
         found += self._packet_blocks(sample)
         return {n: np.concatenate([f[n] for f in found]) for n in schema.PACKET_COLUMNS}
+
+    def timed_spikes(self) -> Iterator[Columns]:
+        """Every spike that was sent to a core, by the tick it was sent, in blocks.
+
+        Needs packets.  Memory holds a block and the packets under way.
+
+        Yields
+        ------
+        dict of arrays, shape (spikes,)
+            ``sample``, ``layer``, ``neuron``, ``level`` as in :meth:`spikes`,
+            and ``tick`` int64.  A bitplane input sends one spike a set bit.
+        """
+        return spike_times(self)
 
     def _packet_blocks(self, sample: int | slice | None) -> Iterator[Columns]:
         """Packets of some samples, a bounded number at a time."""

@@ -1,0 +1,175 @@
+"""What the report page shows of a trace, read once from end to end in bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.trace import Trace
+
+__all__ = ["Raster", "Traffic", "events_by_layer", "gather_raster", "gather_traffic", "link_loads"]
+
+Ints = NDArray[np.int64]
+Link = tuple[int, int, int, int]  # tile from (x, y), tile to (x, y)
+
+MARKS = 20_000  # spikes drawn one by one; more saturate a picture and are binned
+TIME_BINS = 240
+ROW_BINS = 120  # of all layers together
+FEWEST_ROW_BINS = 6
+
+
+# --- packets
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Packets by source and target row, tokens included, and when the last one of a layer came.
+
+    ``arrived`` int64 (samples, layers): tick of the last delivery to a core of
+    the layer; −1 where there was none.
+    """
+
+    packets: Counter[tuple[int, int]] = field(default_factory=Counter)
+    arrived: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    last_tick: int = 0
+
+
+def gather_traffic(trace: Trace) -> Traffic:
+    """Read the packet table of a trace."""
+    rows, layers = len(trace.slices) + 1, len(trace.network_info.layers)
+    layer_of = np.array([0, *(s.stage for s in trace.slices)])
+    traffic = Traffic(arrived=np.full((trace.samples, layers), -1, np.int64))
+    for block in trace.blocks("packets"):
+        source, target = block["source"].astype(np.int64), block["target"].astype(np.int64)
+        there = (source < rows) & (target < rows) & (target > 0)
+        source, target = source[there], target[there]
+        pairs, numbers = np.unique(source * rows + target, return_counts=True)
+        for pair, number in zip(pairs.tolist(), numbers.tolist()):
+            traffic.packets[divmod(pair, rows)] += number
+        # a run that did not finish has packets of samples that are not in yet
+        known = there & (block["sample"] < trace.samples)
+        at = block["sample"][known], layer_of[block["target"][known]]
+        np.maximum.at(traffic.arrived, at, block["delivered"][known])
+        traffic.last_tick = int(block["delivered"][-1])
+    return traffic
+
+
+def link_loads(trace: Trace, packets: Counter[tuple[int, int]]) -> Counter[Link]:
+    """Packets over every link between tiles: first along x, then along y."""
+    tiles = [(0, 0), *(trace.chip.tile(s.core) for s in trace.slices)]
+    loads: Counter[Link] = Counter()
+    for (source, target), number in packets.items():
+        (x, y), (to_x, to_y) = tiles[source], tiles[target]
+        while (x, y) != (to_x, to_y):
+            step = (np.sign(to_x - x), 0) if x != to_x else (0, np.sign(to_y - y))
+            beyond = x + int(step[0]), y + int(step[1])
+            loads[x, y, *beyond] += number
+            x, y = beyond
+    return loads
+
+
+# --- spikes
+
+
+@dataclass(slots=True)
+class Raster:
+    """Spikes over time (ticks, or samples where there is no time).
+
+    ``bands``: (name, number of neurons, rows of bins) from top to bottom.
+    ``marks`` holds (band, x, y, level) in unit coordinates of the band, or is
+    None; then ``bins`` int64 (rows of bins, time bins) counts spikes.
+    """
+
+    bands: list[tuple[str, int, int]]
+    start: int
+    stop: int
+    timed: bool
+    spikes: int = 0
+    marks: list[tuple[int, float, float, int]] | None = None
+    bins: Ints | None = None
+
+
+def gather_raster(trace: Trace, last_tick: int) -> Raster:
+    """Spikes of a trace; of one without spikes, those its cores counted a sample."""
+    if trace.detail == "counts":
+        return _counted(trace)
+    names = ["input", *(layer.name for layer in trace.network_info.layers[:-1])]
+    bands = _bands(names, trace.network_info.spiking_sizes)
+    timed = trace.detail == "packets"
+    start, stop = 0, trace.samples
+    if timed:
+        begun, finished = trace.started_ticks, trace.finished_ticks
+        if begun is not None and len(begun):
+            start = int(begun[0])
+        stop = max(last_tick, start) + 1
+        if finished is not None and len(finished):
+            stop = max(stop, int(finished[-1]))
+    raster = Raster(bands=bands, start=start, stop=max(stop, start + 1), timed=timed)
+    sizes = np.array([size for _, size, _ in bands])
+    rows = np.array([number for _, _, number in bands])
+    first_row = np.cumsum(rows) - rows
+    columns = TIME_BINS if timed else min(TIME_BINS, raster.stop)
+    bins = np.zeros((int(rows.sum()), columns), np.int64)
+    marks: list[tuple[int, float, float, int]] = []
+    for block in trace.timed_spikes() if timed else trace.blocks("spikes"):
+        layer, neuron = block["layer"].astype(np.int64), block["neuron"].astype(np.int64)
+        time = block["tick"] if timed else block["sample"].astype(np.int64)
+        there = (layer < len(sizes)) & (neuron < sizes[np.minimum(layer, len(sizes) - 1)])
+        layer, neuron, time, level = (a[there] for a in (layer, neuron, time, block["level"]))
+        x = np.clip((time - raster.start) / (raster.stop - raster.start), 0, 1 - 1e-9)
+        y = (neuron + 0.5) / sizes[layer]
+        raster.spikes += len(x)
+        if raster.spikes <= MARKS:
+            marks += zip(layer.tolist(), x.tolist(), y.tolist(), level.tolist())
+        at = first_row[layer] + (y * rows[layer]).astype(int), (x * columns).astype(int)
+        np.add.at(bins, at, 1)
+    if raster.spikes <= MARKS:
+        raster.marks = marks
+    else:
+        raster.bins = bins
+    return raster
+
+
+def _counted(trace: Trace) -> Raster:
+    """One row of bins a core: how many spikes left it, sample by sample."""
+    counts = trace.counts
+    sent = counts["spike_out"]
+    layers = dict.fromkeys(counts.layers)
+    rows = {name: [i for i, n in enumerate(counts.layers) if n == name] for name in layers}
+    rows.pop(trace.network_info.layers[-1].name)
+    # many cores share a row of bins
+    groups = {n: np.array_split(r, min(len(r), ROW_BINS // len(rows) + 1)) for n, r in rows.items()}
+    columns = min(TIME_BINS, max(len(sent), 1))
+    bins = np.zeros((sum(map(len, groups.values())), columns), np.int64)
+    at = np.arange(len(sent)) * columns // max(len(sent), 1)
+    for i, group in enumerate(g for parts in groups.values() for g in parts):
+        np.add.at(bins[i], at, sent[:, group].sum(axis=1))
+    return Raster(
+        bands=[(name, len(rows[name]), len(parts)) for name, parts in groups.items()],
+        start=0,
+        stop=max(len(sent), 1),
+        timed=False,
+        spikes=int(bins.sum()),
+        bins=bins,
+    )
+
+
+def _bands(names: list[str], sizes: list[int]) -> list[tuple[str, int, int]]:
+    """Room for every layer, by the root of its size: small layers stay visible."""
+    roots = np.sqrt(sizes)
+    rooms = np.maximum(np.round(ROW_BINS * roots / roots.sum()), FEWEST_ROW_BINS).astype(int)
+    return [(n, s, min(s, int(r))) for n, s, r in zip(names, sizes, rooms)]
+
+
+def events_by_layer(trace: Trace) -> dict[str, NDArray[Any]]:
+    """Synaptic events of every sample, by layer."""
+    counts = trace.counts
+    events = counts["xnor_event"] + counts["graded_event"]
+    return {
+        layer.name: events[:, [i for i, n in enumerate(counts.layers) if n == layer.name]].sum(1)
+        for layer in trace.network_info.layers
+    }

@@ -1,0 +1,56 @@
+"""Commands about traces, as a user types them."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import neuromorph as nm
+from neuromorph.cli import main
+from neuromorph.data import load_data
+
+
+@pytest.fixture(scope="module")
+def mapping():
+    return nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
+
+
+@pytest.fixture(scope="module")
+def recorded(mapping, tmp_path_factory):
+    """A packet trace of 3 digits."""
+    path = tmp_path_factory.mktemp("trace") / "run.h5"
+    data = load_data("digits")
+    nm.simulate(
+        mapping, data.test_images[:3], mode="timed", labels=data.test_labels[:3], trace=path
+    )
+    return path
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def command(*args, code=0):
+    """Output of a command that must end with ``code``."""
+    result = CliRunner().invoke(main, [str(a) for a in args])
+    assert result.exit_code == code, result.output
+    return result.stderr if code == 2 else result.stdout
+
+
+def test_report(recorded, tmp_path):
+    said = json.loads(command("report", recorded, "-o", "page.html", "--json"))
+    page = tmp_path / "page.html"
+    assert said == {
+        "trace": str(recorded), "complete": True, "report": "page.html",
+        "bytes": page.stat().st_size,
+    }  # fmt: skip
+    assert "digits-gxnor on gxnor45" in page.read_text(encoding="utf-8")
+    command("report", recorded)
+    assert recorded.with_suffix(".html").read_bytes() == page.read_bytes()
+
+
+def test_report_of_nothing():
+    assert command("report", "no.h5", code=2) == (
+        "error: cannot read trace no.h5: No such file or directory\n"
+    )
