@@ -148,7 +148,7 @@ def test_parts_of_the_latency_add_up(traces):
 def test_every_spike_is_in_the_raster(key, marks, traces, monkeypatch):
     monkeypatch.setattr(gather, "MARKS", marks)
     with Trace(traces[key]) as trace:
-        raster = gather_raster(trace, 0)
+        raster = gather_raster(trace)
         wanted = trace.counts.total("spike_out")
         assert raster.spikes == wanted
         if raster.bins is not None:

@@ -346,8 +346,10 @@ def test_slices_that_are_not_there(recorded):
                 trace.spikes(sample)
         with pytest.raises(TraceError, match="have a step"):
             trace.packets(slice(0, 9, 2))
-        with pytest.raises(TraceError, match="table is 'samples'; choose spikes or packets"):
-            list(trace.blocks("samples"))
+        with pytest.raises(
+            TraceError, match="table is 'hops'; choose counts, samples, spikes, packets"
+        ):
+            list(trace.blocks("hops"))
         with pytest.raises(TraceError, match="rows is 0; must be at least 1"):
             list(trace.blocks("spikes", rows=0))
         with pytest.raises(TraceError, match="batch is 0; must be at least 1"):

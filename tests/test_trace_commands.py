@@ -54,3 +54,23 @@ def test_report_of_nothing():
     assert command("report", "no.h5", code=2) == (
         "error: cannot read trace no.h5: No such file or directory\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "files"),
+    [
+        ("csv", "run.csv", 6),
+        ("sonata", "run.sonata.h5", 1),
+        ("perfetto", "run.perfetto.json", 1),
+        ("sanafe", "run.sanafe", 2),
+    ],
+)
+def test_export(to, name, files, recorded):
+    said = json.loads(command("trace", "export", recorded, "--to", to, "--json"))
+    assert said["out"] == str(recorded.with_name(name))
+    assert len(said["files"]) == files
+    assert min(said["files"].values()) > 100
+    small = json.loads(
+        command("trace", "export", recorded, "--to", to, "-o", "a", "--samples", 1, "--json")
+    )
+    assert sum(small["files"].values()) <= sum(said["files"].values())  # HDF5 has whole blocks

@@ -44,6 +44,42 @@ def trace_validate(file: Path, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+@trace_group.command("export")
+@file_argument
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(["csv", "sonata", "perfetto", "sanafe"]),
+    required=True,
+    help="csv, sanafe: a folder of tables; sonata: spikes in HDF5; perfetto: JSON for a viewer.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File or folder to write; default the name of the trace with an ending of its own.",
+)
+@click.option("--samples", type=click.IntRange(min=1), help="Only the first so many samples.")
+@as_json
+def trace_export(
+    file: Path, target: str, out: Path | None, samples: int | None, as_json: bool
+) -> None:
+    """Write a trace for other programs; docs/traces.md says what each keeps."""
+    from neuromorph.interop import export_trace
+    from neuromorph.trace import Trace
+
+    endings = {
+        "csv": ".csv", "sonata": ".sonata.h5", "perfetto": ".perfetto.json", "sanafe": ".sanafe"
+    }  # fmt: skip
+    path = file.with_suffix(endings[target]) if out is None else out
+    with Trace(file) as trace:
+        written = export_trace(trace, path, to=target, samples=samples)  # type: ignore[arg-type]
+    parts = sorted(written.iterdir()) if written.is_dir() else [written]
+    sizes = {str(part): part.stat().st_size for part in parts}
+    text = "\n".join(f"{name} ({size:,} bytes)" for name, size in sizes.items())
+    emit(as_json, {"trace": str(file), "to": target, "out": str(written), "files": sizes}, text)
+
+
 @click.command("report")
 @file_argument
 @click.option(

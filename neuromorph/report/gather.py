@@ -35,7 +35,6 @@ class Traffic:
 
     packets: Counter[tuple[int, int]] = field(default_factory=Counter)
     arrived: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
-    last_tick: int = 0
 
 
 def gather_traffic(trace: Trace) -> Traffic:
@@ -54,7 +53,6 @@ def gather_traffic(trace: Trace) -> Traffic:
         known = there & (block["sample"] < trace.samples)
         at = block["sample"][known], layer_of[block["target"][known]]
         np.maximum.at(traffic.arrived, at, block["delivered"][known])
-        traffic.last_tick = int(block["delivered"][-1])
     return traffic
 
 
@@ -93,7 +91,7 @@ class Raster:
     bins: Ints | None = None
 
 
-def gather_raster(trace: Trace, last_tick: int) -> Raster:
+def gather_raster(trace: Trace) -> Raster:
     """Spikes of a trace; of one without spikes, those its cores counted a sample."""
     if trace.detail == "counts":
         return _counted(trace)
@@ -105,7 +103,7 @@ def gather_raster(trace: Trace, last_tick: int) -> Raster:
         begun, finished = trace.started_ticks, trace.finished_ticks
         if begun is not None and len(begun):
             start = int(begun[0])
-        stop = max(last_tick, start) + 1
+        stop = max(trace.last_tick or 0, start) + 1
         if finished is not None and len(finished):
             stop = max(stop, int(finished[-1]))
     raster = Raster(bands=bands, start=start, stop=max(stop, start + 1), timed=timed)

@@ -83,9 +83,7 @@ def write_report(
         state=None if trace.complete else _unfinished(trace),
         tiles=_tiles(trace, energy),
         legend=[(layer.name, layer.fill) for layer in layers],
-        raster=raster_chart(
-            gather_raster(trace, 0 if traffic is None else traffic.last_tick), trace.tick_s
-        ),
+        raster=raster_chart(gather_raster(trace), trace.tick_s),
         cores=_cores(trace),
         links=None if traffic is None else _links(trace, traffic),
         flows=None if traffic is None else _flows(trace, traffic),

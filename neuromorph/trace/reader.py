@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,8 +25,10 @@ from neuromorph.events import ACTIONS, Counts, Hardware
 from neuromorph.mapping import Mapping, Slice
 from neuromorph.network import Network
 from neuromorph.trace import schema
+from neuromorph.trace.about import facts_of, text_of
 from neuromorph.trace.door import attribute, column, open_file, reading, strings
 from neuromorph.trace.layout import check_network, check_origin, check_slices
+from neuromorph.trace.objects import to_neo, to_pandas
 from neuromorph.trace.schema import Detail, NetworkInfo
 from neuromorph.trace.synapses import Expansion
 from neuromorph.trace.timing import spike_times
@@ -181,7 +184,7 @@ class Trace:
             )
         if len(set(actions)) != len(actions):
             raise TraceError(f"{path}: /counts/actions names an action twice")
-        self._actions = actions
+        self.action_names = actions
         eight = np.dtype("<i8")
         self._values = column(path, root, "counts/values", eight, (None, rows, len(actions)))
         column(path, root, "counts/ticks", eight, (None,))
@@ -211,6 +214,7 @@ class Trace:
                     n: column(path, root, f"{name}/{n}", d, (None,)) for n, d in wanted.items()
                 }
         self._read_lengths()
+        self._columns["counts"] = {"values": self._values}
 
     def _read_lengths(self) -> None:
         """Rows of every table: those that ``flushed`` vouches for."""
@@ -254,6 +258,13 @@ class Trace:
     def packet_count(self) -> int:
         """Rows of the packet table, tokens included."""
         return self._rows["packets"]
+
+    @property
+    def last_tick(self) -> int | None:
+        """Tick of the last recorded packet; None without packets."""
+        if not self.packet_count:
+            return None
+        return int(self._read("packets", self.packet_count - 1, self.packet_count)["delivered"][0])
 
     @property
     def network_name(self) -> str:
@@ -338,7 +349,7 @@ class Trace:
             stored = self._values[: self.samples]
             # by name: an action that the writer did not know never happened
             values = np.zeros((*stored.shape[:2], len(ACTIONS)), np.int64)
-            values[:, :, [list(ACTIONS).index(a) for a in self._actions]] = stored
+            values[:, :, [list(ACTIONS).index(a) for a in self.action_names]] = stored
             ticks, active = group["ticks"][:], group["active_ticks"][:]
             try:
                 return Counts(
@@ -369,15 +380,22 @@ class Trace:
         with reading(self.path, f"/{table}"):
             return {name: dataset[start:stop] for name, dataset in columns.items()}
 
-    def blocks(self, table: str, *, rows: int = BLOCK_ROWS) -> Iterator[Columns]:
-        """The rows of ``"spikes"`` or ``"packets"`` in order, so many at a time."""
-        if table not in ("spikes", "packets"):
-            raise TraceError(f"table is {table!r}; choose spikes or packets")
-        if rows < 1:
+    def blocks(self, table: str, *, rows: int | None = None) -> Iterator[Columns]:
+        """The rows of a table in order, so many at a time.
+
+        ``"samples"``, ``"counts"`` (one column ``values``: samples, rows of
+        cores, actions as in ``action_names``), ``"spikes"`` or ``"packets"``.
+        """
+        if table not in ("counts", *schema.TABLES):
+            known = ", ".join(schema.TABLES)
+            raise TraceError(f"table is {table!r}; choose counts, {known}")
+        if rows is not None and rows < 1:
             raise TraceError(f"rows is {rows}; must be at least 1")
-        self._need(table)
-        for start in range(0, self._rows[table], rows):
-            yield self._read(table, start, min(start + rows, self._rows[table]))
+        wide = max(prod(column.shape[1:]) for column in self._need(table).values())
+        step = rows or max(1, BLOCK_ROWS // wide)
+        total = self._rows["samples" if table == "counts" else table]
+        for start in range(0, total, step):
+            yield self._read(table, start, min(start + step, total))
 
     def spikes(self, sample: int | slice | None = None) -> Columns:
         """Spikes, sorted by sample, layer and neuron.
@@ -515,63 +533,34 @@ class Trace:
 
     # --- for people and programs
 
+    def to_pandas(self, table: str = "spikes") -> Any:
+        """A table as a ``pandas.DataFrame``, whole in memory; counts one row a sample and core.
+
+        Raises
+        ------
+        MissingDependencyError
+            pandas is not installed.
+        """
+        return to_pandas(self, table)
+
+    def to_neo(self) -> Any:
+        """The timed spikes as a ``neo.Block``, one train a neuron, whole in memory.
+
+        Raises
+        ------
+        TraceError
+            No packets were recorded, so spikes have no times.
+        MissingDependencyError
+            neo is not installed.
+        """
+        return to_neo(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the rows, for JSON; SI units."""
-        counts, n = self.counts, max(self.samples, 1)
-        size = self.path.stat().st_size
-        return {
-            "trace": str(self.path),
-            "version": self.version,
-            "complete": self.complete,
-            "created": self.created,
-            "generator": self.generator,
-            "network": self.network_name,
-            "network_hash": self.network_hash,
-            "chip": self.chip_name,
-            "mode": self.mode,
-            "detail": self.detail,
-            "samples": self.samples,
-            "spikes": self.spike_count,
-            "packets": self.packet_count,
-            "cores_used": len(self.slices),
-            "layers": [layer.name for layer in self.network_info.layers],
-            "tick_s": self.tick_s,
-            "latency_s": self.latency_s,
-            "interval_s": self.interval_s,
-            "accuracy": self.accuracy,
-            "events_per_inference": counts.events / n,
-            "xnor_events_per_inference": counts.per_inference("xnor_event"),
-            "resting_fraction": counts.resting_fraction,
-            "file_bytes": size,
-            "options": self.options,
-            "environment": self.environment,
-            "provenance": self.provenance,
-        }
+        return facts_of(self)
 
     def info(self) -> str:
         """Table of what the trace holds, for people."""
-        facts = self.to_dict()
-        shown = [
-            ("file", f"{self.path} ({facts['file_bytes']:,} bytes)"),
-            ("state", "complete" if self.complete else "INCOMPLETE: the run did not finish"),
-            ("written", f"{self.created} by {self.generator}"),
-            ("network", f"{self.network_name} ({self.network_hash[:12]})"),
-            ("chip", f"{self.chip_name}, {len(self.slices)} cores used"),
-            ("mode", f"{self.mode}, detail {self.detail}"),
-            ("samples", f"{self.samples:,}"),
-        ]
-        if self.detail != "counts":
-            shown.append(("spikes", f"{self.spike_count:,}"))
-        if self.detail == "packets":
-            shown.append(("packets", f"{self.packet_count:,}"))
-        if facts["latency_s"] is not None:
-            shown.append(("latency", f"{facts['latency_s'] * 1e6:.4g} µs"))
-        if facts["interval_s"] is not None:
-            shown.append(("interval", f"{facts['interval_s'] * 1e6:.4g} µs"))
-        if facts["accuracy"] is not None:
-            shown.append(("accuracy", f"{facts['accuracy']:.2%}"))
-        width = max(len(name) for name, _ in shown)
-        lines = [f"{name.ljust(width)}  {value}" for name, value in shown]
-        return "\n".join([*lines, "", str(self.counts)])
+        return text_of(self)
 
     __str__ = info
