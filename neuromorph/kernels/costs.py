@@ -21,8 +21,9 @@ FINISH_SAMPLES = 40.0
 FINISH_OUTPUTS = 60.0
 # Making one list entry of a sample; lists of weights are made once.
 LIST_ENTRY = 0.15
-# Vectors below this cost as much as these.
-FULL_LANES = 256
+# Cost of one list entry by the lanes it serves: (lanes = samples, lanes = outputs).
+# 256 lanes are AVX-512 in pairs or AVX2; what is narrower costs no less.
+ENTRY = {512: (1.0, 1.0), 256: (0.47, 0.57)}
 TILE_LIMIT = 64
 
 
@@ -61,11 +62,11 @@ class Costs:
         s = self.stages[index]
         channels, height, width = s.sum_shape
         planes = s.input_maximum.bit_length()
-        vector = max(lanes, FULL_LANES) / 512
+        entry = ENTRY[max(lanes, 256)]
         over_samples = (
             self.bits_set[index] * height * width * planes
             + channels * height * width * FINISH_SAMPLES
-        ) * vector
+        ) * entry[0]
         arriving, image_height, image_width = s.input_shape
         _, _, kernel_height, kernel_width = s.weights.shape
         if image_height * image_width == 1 and s.padding == (0, 0):
@@ -82,7 +83,7 @@ class Costs:
             * height
             * tiles
             * (
-                blocks * (entries * weight_planes + FINISH_OUTPUTS) * vector
+                blocks * (entries * weight_planes + FINISH_OUTPUTS) * entry[1]
                 + entries * LIST_ENTRY
                 + 5.0
             )

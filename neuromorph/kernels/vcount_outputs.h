@@ -97,41 +97,55 @@ INLINE uint64_t choose(const vc_layer *l, const uint64_t *line, int64_t words, i
     return list == 2 * l->value_planes ? one | high : one & ~high;
 }
 
-/* One list of a unit, cut about where the blocks of table rows end: every piece
- * is a multiple of sixteen, the last one filled up with the row of zeros. */
+/* One list of a unit, or (`both`) the one behind it too, cut about where the
+ * blocks of table rows end: every piece but the last is a multiple of sixteen. */
 INLINE void build_list(const vc_layer *l, const outputs_plan *p, const uint64_t *line,
-                       int64_t words, int64_t list, int64_t y, int64_t t, uint32_t *entries,
-                       int32_t *ends) {
+                       int64_t words, int64_t list, int both, int64_t y, int64_t t,
+                       uint32_t *entries, int32_t *ends) {
     int64_t left = t * l->tile * l->view_stride_x - l->view_pad_x;
     int64_t low = left < 0 ? 0 : left, high = left + l->window;
     if (high > l->view_width) high = l->view_width;
-    uint32_t *to = entries, zero = (uint32_t)p->rows * PAIR;
-    int64_t piece = 1;
+    uint32_t *to = entries, *second = entries + p->capacity, *to2 = second;
+    int32_t *ends2 = ends + p->row_blocks + 1;
+    int64_t piece = 1, border = p->block_rows;
     ends[0] = 0;
-    if (p->linear && list < 2 * l->value_planes) { /* a string of whole words */
+    if (both) ends2[0] = 0;
+#define CUT(row)                                                                       \
+    for (; (row) >= border; border += p->block_rows, piece++) {                        \
+        ends[piece] = (int32_t)((to - entries) & ~(int64_t)15);                        \
+        if (both) ends2[piece] = (int32_t)((to2 - second) & ~(int64_t)15);             \
+    }
+    if (p->linear && both) { /* strings of whole words */
         const uint64_t *from = line + list * words;
         for (int64_t w = 0; w + 1 < words; w++) {
-            if (w * 64 >= piece * p->block_rows)
-                ends[piece++] = (int32_t)((to - entries) & ~(int64_t)15);
+            CUT(w * 64)
             to = emit(to, from[w], (uint32_t)(w * 64) * PAIR);
+            to2 = emit(to2, from[words + w], (uint32_t)(w * 64) * PAIR);
         }
-    } else
-    for (int64_t c = 0; c < l->view_channels; c++)
-        for (int64_t k = 0; k < l->kernel_height; k++) {
-            int64_t above = y * l->view_stride_y - l->view_pad_y + k * l->dilation_y;
-            if (above < 0 || above >= l->view_height) continue;
-            int64_t line_at = (c * l->view_height + above) * l->view_width;
-            int64_t row = (c * l->kernel_height + k) * l->window - left;
-            for (int64_t x = low; x < high; x += 64) {
-                while (row + x >= piece * p->block_rows)
-                    ends[piece++] = (int32_t)((to - entries) & ~(int64_t)15);
-                to = emit(to, choose(l, line, words, list, line_at + x,
-                                     high - x < 64 ? high - x : 64),
-                          (uint32_t)(row + x) * PAIR);
+    } else {
+        int64_t first_above = y * l->view_stride_y - l->view_pad_y;
+        for (int64_t c = 0; c < l->view_channels; c++)
+            for (int64_t k = 0; k < l->kernel_height; k++) {
+                int64_t above = first_above + k * l->dilation_y;
+                if (above < 0 || above >= l->view_height) continue;
+                int64_t line_at = (c * l->view_height + above) * l->view_width;
+                int64_t row = (c * l->kernel_height + k) * l->window - left;
+                for (int64_t x = low; x < high; x += 64) {
+                    int64_t n = high - x < 64 ? high - x : 64;
+                    uint32_t offset = (uint32_t)(row + x) * PAIR;
+                    CUT(row + x)
+                    to = emit(to, choose(l, line, words, list, line_at + x, n), offset);
+                    if (both)
+                        to2 = emit(to2, load_bits(line + (list + 1) * words, line_at + x, n),
+                                   offset);
+                }
             }
-        }
-    while ((to - entries) & 15) *to++ = zero;
-    while (piece <= p->row_blocks) ends[piece++] = (int32_t)(to - entries);
+    }
+#undef CUT
+    for (; piece <= p->row_blocks; piece++) {
+        ends[piece] = (int32_t)(to - entries);
+        if (both) ends2[piece] = (int32_t)(to2 - second);
+    }
 }
 
 /* Sum of a bit-sliced number over the lanes of a mask. */
@@ -406,10 +420,19 @@ static void run_outputs(const vc_layer *l, const uint64_t *lines, uint64_t *next
             if (at == 0 && !p->flat)
                 memset(g.strings + s % p->ring * l->steps * p->mask_words, 0,
                        (size_t)(l->steps * p->mask_words * 8));
-            for (int64_t a = 0; a < p->lists; a++)
-                build_list(l, p, lines + s * stride, words, a, at / l->tiles, at % l->tiles,
-                           g.lists + (u * p->lists + a) * p->capacity,
-                           g.ends + (u * p->lists + a) * (p->row_blocks + 1));
+            for (int64_t a = 0; a < p->lists; a += 2) {
+                uint32_t *list = g.lists + (u * p->lists + a) * p->capacity;
+                int32_t *ends = g.ends + (u * p->lists + a) * (p->row_blocks + 1);
+                int64_t y = p->flat ? 0 : at / l->tiles, t = p->flat ? 0 : at % l->tiles;
+                const uint64_t *line = lines + s * stride;
+                if (a < 2 * l->value_planes) {
+                    build_list(l, p, line, words, a, 1, y, t, list, ends);
+                    continue;
+                }
+                build_list(l, p, line, words, a, 0, y, t, list, ends);
+                build_list(l, p, line, words, a + 1, 0, y, t, list + p->capacity,
+                           ends + p->row_blocks + 1);
+            }
         }
         for (int32_t block = 0; block < l->blocks; block++)
             if (l->fused) group_of_units(&g, first, n, block);

@@ -66,19 +66,27 @@ INLINE void ROWS_NAME(const char *base, const uint32_t *taps, int32_t n, ROWS_VE
         STEP(p7, carry);
         for (int b = 8; b < bits; b++) STEP(counter[b], carry);
     }
-    for (; i < n; i += 16) {
+    for (; i + 16 <= n; i += 16) {
+        const uint32_t *t = taps + i;
         ROWS_VEC carry;
-        if (i + 16 <= n) {
-            const uint32_t *t = taps + i;
-            TREE16(TAP, p0, p1, p2, p3, carry);
-        } else {
-            const ROWS_VEC *rows[16];
-            for (int k = 0; k < 16; k++)
-                rows[k] = i + k < n ? (const ROWS_VEC *)(base + taps[i + k]) : &zeros;
-#define TAIL(k) (*rows[k])
-            TREE16(TAIL, p0, p1, p2, p3, carry);
-#undef TAIL
-        }
+        TREE16(TAP, p0, p1, p2, p3, carry);
+        STEP(p4, carry);
+        STEP(p5, carry);
+        STEP(p6, carry);
+        STEP(p7, carry);
+        for (int b = 8; b < bits; b++) STEP(counter[b], carry);
+    }
+    for (; i < n; i += 4) {
+        const uint32_t *t = taps + i;
+        const ROWS_VEC *r1 = i + 1 < n ? (const ROWS_VEC *)(base + t[1]) : &zeros;
+        const ROWS_VEC *r2 = i + 2 < n ? (const ROWS_VEC *)(base + t[2]) : &zeros;
+        const ROWS_VEC *r3 = i + 3 < n ? (const ROWS_VEC *)(base + t[3]) : &zeros;
+        ROWS_VEC c0, c1, carry;
+        ADD(c0, p0, p0, TAP(0), *r1);
+        ADD(c1, p0, p0, *r2, *r3);
+        ADD(carry, p1, p1, c0, c1);
+        STEP(p2, carry);
+        STEP(p3, carry);
         STEP(p4, carry);
         STEP(p5, carry);
         STEP(p6, carry);

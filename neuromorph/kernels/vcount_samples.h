@@ -2,7 +2,7 @@
  * vcount_template.h. */
 
 #define CHANNELS 8 /* neurons that go through their lists together */
-#define PIECE 128  /* list entries at a time */
+#define PIECE 1024  /* list entries at a time */
 
 /* Thermometer of one neuron (masks of the thresholds reached) to level planes. */
 INLINE void encode_row(const vc_layer *l, const vec *reached, vec *row) {
