@@ -5,6 +5,8 @@ ValueError`` catches a bad file as well as a bad array.  A message says what
 was given, what is allowed, where, and if possible what to do.
 """
 
+import os
+
 __all__ = [
     "ChipError",
     "LevelError",
@@ -17,11 +19,27 @@ __all__ = [
     "SimulationError",
     "TraceError",
     "TraceVersionError",
+    "check_path",
+    "check_type",
 ]
 
 
 class NeuromorphError(Exception):
     """Base of all errors raised on purpose by this package."""
+
+
+def check_type(
+    value: object, kind: type, what: str, error: type[NeuromorphError], remedy: str
+) -> None:
+    """Raise ``error`` in one sentence if ``value`` is not of ``kind``."""
+    if not isinstance(value, kind):
+        raise error(f"{what} is a {type(value).__name__}, not a {kind.__name__}; {remedy}")
+
+
+def check_path(value: object, what: str, error: type[NeuromorphError]) -> None:
+    """Raise ``error`` in one sentence if ``value`` is neither a name nor a path."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise error(f"{what} is {value!r}; give a name or a path")
 
 
 class LevelError(NeuromorphError, ValueError):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from neuromorph.errors import NetworkError, SimulationError
+from neuromorph.errors import NetworkError, SimulationError, check_type
 from neuromorph.events import Counts
 from neuromorph.kernels import counting as kernel_counting
 from neuromorph.kernels import timed as kernel_timed
@@ -166,6 +166,7 @@ def simulate(
     >>> run.outputs.shape, run.latency_s > 0
     ((2, 10), True)
     """
+    check_type(mapping, Mapping, "mapping", SimulationError, "give map_network(network, chip)")
     if mode not in get_args(Mode):
         raise SimulationError(f"mode is {mode!r}; choose one of {', '.join(get_args(Mode))}")
     if detail is None:

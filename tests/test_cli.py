@@ -157,7 +157,8 @@ def test_demo_says_the_main_facts_first(demo):
 
 def test_demo_again_replaces_its_files():
     Path("out").mkdir()
-    for name in ("demo.h5", "demo.svg", "demo.h5.partial"):
+    record("demo", "--out", "out")
+    for name in ("demo.svg", "demo.h5.partial"):
         Path("out", name).write_text("old")
     found = record("demo", "--out", "out")
     assert ok("trace", "validate", found["trace"]).endswith("is valid\n")
@@ -921,3 +922,60 @@ def test_no_arguments_shows_the_help():
     assert result.exit_code == 2
     assert "Usage: " in result.output
     assert "demo" in result.output
+
+
+# --- outputs
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--trace", "net.st"],
+        ["--picture", "net.st"],
+        ["--data", "data.npz", "--trace", "data.npz"],
+        ["--trace", "both", "--picture", "both"],
+        ["--trace", "./x/../both", "--picture", "both"],
+    ],
+)
+def test_an_output_never_replaces_what_the_command_reads_or_writes(
+    arguments, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    save_network(nm.load_network("digits-gxnor"), "net.st")
+    np.savez("data.npz", images=np.zeros((1, 1, 8, 8), np.uint8))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    answer = CliRunner().invoke(main, ["run", "net.st", "--samples", "1", *arguments])
+    assert answer.exit_code == 2
+    assert "is read or written by this command already; choose another name" in answer.stderr
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_trace_does_not_replace_a_file_that_is_none(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("dear diary")
+    common = ["run", "digits-gxnor", "--samples", "1", "--trace"]
+    answer = CliRunner().invoke(main, [*common, str(notes)])
+    assert answer.exit_code == 2
+    assert "the file there is no trace; choose another name" in answer.stderr
+    assert notes.read_text() == "dear diary"
+    for _ in range(2):  # a trace may be replaced by a trace
+        assert CliRunner().invoke(main, [*common, str(tmp_path / "run.h5")]).exit_code == 0
+
+
+def test_json_carries_the_notes_of_the_prices():
+    common = ["run", "digits-gxnor", "--samples", "1", "--json"]
+    answer = CliRunner().invoke(main, [*common, "--chip", "loihi14"])
+    assert (
+        "these prices were written for chip gxnor45, not loihi14"
+        in json.loads(answer.stdout)["notes"]
+    )
+    assert json.loads(CliRunner().invoke(main, common).stdout)["notes"] == []
+
+
+def test_a_recipe_without_network_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "networks" / "mine").mkdir(parents=True)
+    (tmp_path / "networks" / "mine" / "recipe.toml").write_text("")
+    answer = CliRunner().invoke(main, ["run", "mine"])
+    assert answer.exit_code == 2
+    assert "network 'mine' has a recipe but is not trained; neuromorph train mine" in answer.stderr

@@ -2,8 +2,13 @@
 
 import ast
 import builtins
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import neuromorph as nm
@@ -29,8 +34,11 @@ PROTOCOL = {"KeyError", "AttributeError", "AssertionError", "SystemExit", "NotIm
 
 
 def test_the_family_is_complete():
-    assert sorted(errors.__all__) == sorted([*FAMILY, "NeuromorphError"])
-    assert {n for n, v in vars(errors).items() if isinstance(v, type)} == set(errors.__all__)
+    helpers = ["check_path", "check_type"]
+    assert sorted(errors.__all__) == sorted([*FAMILY, "NeuromorphError", *helpers])
+    assert {n for n, v in vars(errors).items() if isinstance(v, type)} | set(helpers) == set(
+        errors.__all__
+    )
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -92,3 +100,64 @@ def test_user_input_is_not_checked_by_assert_with_a_message():
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.Assert) and node.msg), f"{path}:{node.lineno}"
+
+
+# --- the doors: a thing of the wrong type is one sentence
+
+
+def doors():
+    mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
+    run = nm.simulate(mapping, np.zeros((1, 1, 8, 8), np.uint8))
+    prices = nm.load_prices("horowitz45")
+    return {
+        "simulation": (
+            lambda: nm.simulate(mapping.network, np.zeros((1, 1, 8, 8), np.uint8)),
+            "mapping is a Network, not a Mapping; give map_network",
+        ),
+        "counts": (
+            lambda: nm.estimate_energy(run, prices),
+            "counts is a Run, not a Counts; give run.counts",
+        ),
+        "prices": (
+            lambda: nm.estimate_energy(run.counts, "horowitz45"),
+            "prices is a str, not a Prices; give load_prices",
+        ),
+        "network": (lambda: nm.load_network(None), "network is None; give a name or a path"),
+        "chip": (lambda: nm.load_chip(3), "chip is 3; give a name or a path"),
+        "price file": (lambda: nm.load_prices([]), r"price file is \[\]; give a name or a path"),
+        "long name": (lambda: nm.load_prices("x" * 9999), "cannot read price file 'xxx"),
+        "trace": (lambda: nm.Trace(5), "trace is 5; give a name or a path"),
+        "interval": (
+            lambda: nm.estimate_energy(run.counts, prices, interval_s=1e308),
+            r"interval_s is 1e\+308; must be a positive number of seconds, at most 1e\+09",
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        *("simulation", "counts", "prices", "network", "chip", "price file", "long name"),
+        *("trace", "interval"),
+    ],
+)
+def test_wrong_things_at_the_doors_are_one_sentence(door):
+    call, sentence = doors()[door]
+    with pytest.raises(errors.NeuromorphError, match=sentence):
+        call()
+
+
+def test_a_checkout_without_built_kernels_says_what_to_do(tmp_path):
+    copy = tmp_path / "neuromorph"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    code = "import neuromorph as nm\ntry:\n    nm.simulate\nexcept nm.NeuromorphError as error:\n"
+    answer = subprocess.run(
+        [sys.executable, "-c", code + "    print(error)"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.startswith("the compiled kernels cannot be loaded (")
+    assert "run pip install -e . in its folder" in answer.stdout

@@ -7,7 +7,7 @@ import json
 import sys
 import textwrap
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Group",
     "as_json",
+    "check_outputs",
     "chip_option",
     "data_option",
     "emit",
@@ -88,7 +89,7 @@ def _one_sentence() -> Iterator[None]:
     except _HELP:
         raise
     except click.UsageError as error:
-        message = error.format_message().rstrip(".")
+        message = error.format_message().rstrip(".?")
         if error.ctx is not None:
             message += f"; see {error.ctx.command_path} --help"
     except NeuromorphError as error:
@@ -102,6 +103,22 @@ def _one_sentence() -> Iterator[None]:
         message = "out of memory; run fewer samples at a time (--samples)"
     click.echo(f"error: {' '.join(message.split())}", err=True)
     sys.exit(2)
+
+
+def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[str | Path | None]) -> None:
+    """Refuse to write one output over another, or over what the command reads."""
+    from neuromorph.errors import NeuromorphError
+
+    taken = {Path(p).resolve() for p in inputs if p is not None and Path(p).is_file()}
+    for output in outputs:
+        if output is None:
+            continue
+        place = output.resolve()
+        if place in taken:
+            raise NeuromorphError(
+                f"{output} is read or written by this command already; choose another name"
+            )
+        taken.add(place)
 
 
 def emit(as_json: bool, record: dict[str, Any], text: str) -> None:
@@ -235,6 +252,7 @@ def run_record(run: Run, labels: Any, report: EnergyReport) -> dict[str, Any]:
         "xnor_events_per_inference": counts.per_inference("xnor_event"),
         "resting_fraction": counts.resting_fraction,
         "prices": report.prices,
+        "notes": list(report.notes),
         **energy_record(report),
         "trace": run.trace,
     }

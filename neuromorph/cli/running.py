@@ -9,6 +9,7 @@ import click
 
 from neuromorph.cli.common import (
     as_json,
+    check_outputs,
     chip_option,
     data_option,
     emit,
@@ -121,6 +122,7 @@ def run(
     from neuromorph.report import draw_run
     from neuromorph.simulation import simulate
 
+    check_outputs([trace, picture], [network, chip, prices, data])
     net, target, table = load_network(network), load_chip(chip), load_prices(prices)
     images, labels, source = samples_of(net, data, samples)
     mapping = map_network(net, target)

@@ -13,7 +13,6 @@ positions are stratified (one in each of ``draws`` equal slices).
 from __future__ import annotations
 
 import hashlib
-import math
 
 import numpy as np
 
@@ -21,12 +20,13 @@ from neuromorph.draws import layer_key, weight_keys
 from neuromorph.energy.prices import AXON_ENTRY_BITS, BANDS, MEMORIES, Prices
 from neuromorph.energy.report import EnergyReport
 from neuromorph.energy.terms import Floats, Swing, Term
-from neuromorph.errors import PriceError
+from neuromorph.errors import PriceError, check_type
 from neuromorph.events import ACTIONS, Counts, Hardware
 
 __all__ = ["estimate_energy"]
 
 MAX_DRAWS = 1_000_000
+MAX_INTERVAL_S = 1e9  # some thirty years
 
 
 def estimate_energy(
@@ -68,14 +68,19 @@ def estimate_energy(
     Time and memory: the samples are summed first, so the rest does not depend
     on their number.
     """
+    check_type(counts, Counts, "counts", PriceError, "give run.counts or trace.counts")
+    check_type(prices, Prices, "prices", PriceError, "give load_prices(name)")
     if counts.samples == 0:
         raise PriceError("counts hold no samples; there is no inference to price")
     if not 1 <= draws <= MAX_DRAWS:
         raise PriceError(f"draws is {draws}; must be 1 to {MAX_DRAWS}")
     if not 0 <= seed < 1 << 63:
         raise PriceError(f"seed is {seed}; must be 0 to 2**63 - 1")
-    if interval_s is not None and not (math.isfinite(interval_s) and interval_s > 0):
-        raise PriceError(f"interval_s is {interval_s}; must be a positive number of seconds")
+    if interval_s is not None and not 0 < interval_s <= MAX_INTERVAL_S:
+        raise PriceError(
+            f"interval_s is {interval_s}; must be a positive number of seconds, at most "
+            f"{MAX_INTERVAL_S:g}"
+        )
 
     layers = {k: v / counts.samples for k, v in counts.by_layer().items()}
     tally = np.sum(list(layers.values()), axis=0)

@@ -19,7 +19,7 @@ from neuromorph.energy.prices import (
     SramPoint,
     band,
 )
-from neuromorph.errors import PriceError
+from neuromorph.errors import PriceError, check_path
 
 __all__ = ["list_prices", "load_prices"]
 
@@ -108,8 +108,13 @@ def load_prices(name: str | os.PathLike[str]) -> Prices:
     >>> load_prices("horowitz45").node_nm
     45.0
     """
+    check_path(name, "price file", PriceError)
     path = Path(name)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError) as error:  # a name too long, a zero byte in it
+        raise PriceError(f"cannot read price file {str(path)!r}: {error}") from None
+    if not is_file:
         if str(name) not in list_prices():
             raise PriceError(
                 f"no prices {str(name)!r}: no such file; presets are {', '.join(list_prices())}"

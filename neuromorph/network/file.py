@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorph.errors import LevelError, NetworkError
+from neuromorph.errors import LevelError, NetworkError, check_path
 from neuromorph.levels import Levels
 from neuromorph.network.layers import (
     Conv2d,
@@ -271,6 +271,7 @@ def list_networks() -> dict[str, Path]:
 
 def find_network(name: str | os.PathLike[str]) -> Path:
     """File that ``name`` stands for; see :func:`load_network`."""
+    check_path(name, "network", NetworkError)
     path = Path(name)
     try:
         if path.is_dir() and (path / FILE_NAME).exists():
@@ -283,6 +284,10 @@ def find_network(name: str | os.PathLike[str]) -> Path:
     if str(name) in known:
         return known[str(name)]
     names = ", ".join(known) or "none"
+    if any((folder / path / "recipe.toml").is_file() for folder in (Path(), *network_folders())):
+        raise NetworkError(
+            f"network {str(name)!r} has a recipe but is not trained; neuromorph train {name}"
+        )
     why = f"that folder has no {FILE_NAME}" if path.is_dir() else "no such file or folder"
     raise NetworkError(f"no network {str(name)!r}: {why}; known names: {names}")
 

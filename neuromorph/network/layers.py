@@ -144,6 +144,7 @@ class Input:
         object.__setattr__(self, "shape", shape)
         if self.encoding not in ENCODINGS:
             raise NetworkError(f"input: encoding is {self.encoding!r}; use one of {ENCODINGS}")
+        object.__setattr__(self, "encoding", str(self.encoding))
         if self.encoding == "ternary":
             object.__setattr__(self, "bits", 1)
         try:

@@ -93,8 +93,9 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         f"* Data: {_CREDIT[recipe.data.name]}.",
         f"* Training images: {_variation(recipe)}.",
         f"* {training.epochs} epochs, batch {training.batch}, squared hinge loss. Settings were "
-        "chosen on validation images; the last epoch of the fixed schedule is the result; test "
-        "images were read once a seed, at its end.",
+        "chosen on validation images; the last epoch of the fixed schedule is the result. Test "
+        "images were read after it; the figure at the epoch best on validation stands beside it "
+        "and decided nothing.",
         f"* {_method(recipe)} on {rules.increments} increments, betas "
         f"{rules.betas[0]} and {rules.betas[1]}, rate {rules.rate} ({rules.float_rate} for batch "
         f"norm), {rules.schedule} schedule.",
