@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from neuromorph.errors import ChipError
+from neuromorph.errors import ChipError, check_path
 from neuromorph.events import Dataflow, format_table
 
 __all__ = ["Chip", "Fact", "Kind", "Sync", "list_chips", "load_chip"]
@@ -277,6 +277,7 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
     >>> load_chip("gxnor45").cores
     256
     """
+    check_path(name, "chip", ChipError)
     path = Path(name)
     try:
         if not path.is_file():
