@@ -15,7 +15,7 @@ from setuptools import Extension, find_packages, setup
 KERNELS = "neuromorph/kernels"
 CHECKED = os.environ.get("NEUROMORPH_CHECKED") == "1"
 # the kernels clear a few vectors at a time: a call of memset costs more
-FLAGS = ["-O3", "-fno-tree-loop-distribute-patterns"]
+FLAGS = ["-O3", "-g0", "-fno-tree-loop-distribute-patterns"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 if CHECKED:
     FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]

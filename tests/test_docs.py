@@ -75,6 +75,16 @@ def test_no_example_of_a_page_is_left_out(page):
     assert text.count(">>> ") == prompts
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_and_commands_of_a_page_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), f"link to {target}"
+    scripts = r"python ((?:benchmarks|verification|examples|traces)/[\w/]+\.py)"
+    for script in re.findall(scripts, text):
+        assert (ROOT / script).is_file(), f"command {script}"
+
+
 @pytest.mark.parametrize("name", modules())
 def test_docstrings(name, tmp_path, monkeypatch):
     for prefix, package in OPTIONAL.items():

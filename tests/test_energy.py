@@ -1000,3 +1000,11 @@ def test_bad_arguments() -> None:
             estimate_energy(counts, prices, seed=seed)
     with pytest.raises(PriceError, match="counts hold no samples; there is no inference to price"):
         estimate_energy(make([{}, {}], samples=0), prices)
+
+
+def test_repr_is_short() -> None:
+    report = estimate_energy(mlp(), load_prices("horowitz45"))
+    assert repr(report) == "<EnergyReport of gxnor45 at prices horowitz45: no total>"
+    priced = estimate_energy(mlp(), load_prices("horowitz45"), interval_s=1e-3)
+    assert "J" in repr(priced)
+    assert len(repr(priced)) < 120

@@ -255,6 +255,11 @@ class EnergyReport:
         """
         return draw_energy(self, path)
 
+    def __repr__(self) -> str:
+        total = self.figures["total"]
+        found = "no total" if total is None else f"{total} an inference"
+        return f"<EnergyReport of {self.chip} at prices {self.prices}: {found}>"
+
     def __str__(self) -> str:
         header = ["p10", "p50", "p90", "nominal"]
 

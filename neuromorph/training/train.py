@@ -27,7 +27,7 @@ from tqdm import tqdm
 from neuromorph import draws
 from neuromorph.data import load_data
 from neuromorph.errors import RecipeError
-from neuromorph.training.checkpoint import load_checkpoint, save_checkpoint
+from neuromorph.training.checkpoint import load_checkpoint, save_checkpoint, write_file
 from neuromorph.training.dst import DST, parameter_groups
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.measure import accuracy, measure_rest
@@ -314,6 +314,9 @@ def train(
         finite, a folder that cannot be written.
     """
     training = Training(recipe.with_epochs(epochs), seed=seed, folder=folder, out=out)
+    probe = training.checkpoint.with_suffix(".probe")
+    write_file(probe, b"")  # a folder that cannot be written is told before hours of training
+    probe.unlink()
     if resume:
         training.resume()
     total = training.recipe.training.epochs
