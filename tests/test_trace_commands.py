@@ -74,3 +74,28 @@ def test_export(to, name, files, recorded):
         command("trace", "export", recorded, "--to", to, "-o", "a", "--samples", 1, "--json")
     )
     assert sum(small["files"].values()) <= sum(said["files"].values())  # HDF5 has whole blocks
+
+
+def test_diff_and_repack_and_replay(recorded, mapping):
+    said = json.loads(
+        command("trace", "repack", recorded, "b.h5", "--compression", "none", "--json")
+    )
+    assert said["trace"] == "b.h5"
+    assert said["bytes"] > said["bytes_before"] == recorded.stat().st_size
+    assert command("trace", "diff", recorded, "b.h5") == f"{recorded} and b.h5 hold the same data\n"
+    same = {"same": True, "difference": None}
+    assert json.loads(command("trace", "diff", recorded, "b.h5", "--json")) == same
+    assert json.loads(command("trace", "replay", recorded, "-o", "c.h5", "--json")) == same
+    assert json.loads(command("trace", "diff", "c.h5", "b.h5", "--json")) == same
+    data = load_data("digits")
+    nm.simulate(
+        mapping, data.test_images[:3], mode="timed", labels=data.test_labels[1:4], trace="d.h5"
+    )
+    assert command("trace", "diff", recorded, "d.h5", code=1).startswith(
+        "first difference: samples, label, row 0: "
+    )
+    found = json.loads(command("trace", "diff", recorded, "d.h5", "--json", code=1))
+    assert found["same"] is False
+    assert (found["difference"]["table"], found["difference"]["row"]) == ("samples", 0)
+    other = command("trace", "replay", recorded, "--network", "mnist-mlp-gxnor", code=2)
+    assert "was recorded from network 'digits-gxnor'" in other

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from neuromorph.cli.common import Group, as_json, emit, paragraph, prices_option
+
+if TYPE_CHECKING:
+    from neuromorph.trace import Difference
 
 __all__ = ["report", "trace_group"]
 
@@ -42,6 +47,67 @@ def trace_validate(file: Path, as_json: bool) -> None:
     emit(as_json, {"file": str(file), "valid": not problems, "problems": problems}, text)
     if problems:
         raise SystemExit(1)
+
+
+@trace_group.command("diff")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@as_json
+def trace_diff(first: Path, second: Path, as_json: bool) -> None:
+    """First difference in the data of two traces; exit code 1 if there is one."""
+    from neuromorph.trace import Trace, difference
+
+    with Trace(first) as one, Trace(second) as other:
+        found = difference(one, other)
+    _say_difference(found, as_json, f"{first} and {second} hold the same data")
+
+
+@trace_group.command("replay")
+@file_argument
+@click.option("--network", help="The network that ran; default its name in the trace.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Keep the new trace."
+)
+@as_json
+def trace_replay(file: Path, network: str | None, out: Path | None, as_json: bool) -> None:
+    """Run FILE again from its input spikes; exit code 1 if anything comes out otherwise."""
+    from neuromorph.network import load_network
+    from neuromorph.trace import Trace, replay
+
+    with Trace(file) as trace:
+        net = load_network(trace.network_name if network is None else network)
+        found = replay(trace, net, out)
+        text = f"{file}: all {trace.samples:,} samples came out the same"
+    _say_difference(found, as_json, text)
+
+
+def _say_difference(found: Difference | None, as_json: bool, same: str) -> None:
+    record = {"same": found is None, "difference": None if found is None else asdict(found)}
+    emit(as_json, record, same if found is None else paragraph(f"first difference: {found}"))
+    if found is not None:
+        raise SystemExit(1)
+
+
+@trace_group.command("repack")
+@file_argument
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--compression",
+    type=click.Choice(["none", "gzip"]),
+    default="gzip",
+    show_default=True,
+    help="How the rows are stored; none is largest and fastest to read.",
+)
+@as_json
+def trace_repack(file: Path, target: Path, compression: str, as_json: bool) -> None:
+    """Write FILE again as TARGET: the same data, another compression."""
+    from neuromorph.trace import repack
+
+    before = file.stat().st_size if file.exists() else 0
+    written = repack(file, target, compression=compression)  # type: ignore[arg-type]
+    after = written.stat().st_size
+    record = {"trace": str(written), "bytes_before": before, "bytes": after}
+    emit(as_json, record, f"{written}: {after:,} bytes, before {before:,}")
 
 
 @trace_group.command("export")

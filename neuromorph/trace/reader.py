@@ -340,23 +340,29 @@ class Trace:
 
     # --- counts
 
+    @property
+    def count_columns(self) -> Columns:
+        """What belongs to the whole run: ``cores``, ``pairs``, ``ticks``, ``active_ticks``."""
+        root = self._root()
+        with reading(self.path, "/counts"):
+            return {n: root[f"counts/{n}"][:] for n in ("cores", "pairs", "ticks", "active_ticks")}
+
     @cached_property
     def counts(self) -> Counts:
         """The counts of the run, equal to ``Run.counts``; ready to be priced."""
-        root, path = self._root(), self.path
+        path, columns = self.path, self.count_columns
         with reading(path, "/counts"):
-            group = root["counts"]
             stored = self._values[: self.samples]
             # by name: an action that the writer did not know never happened
             values = np.zeros((*stored.shape[:2], len(ACTIONS)), np.int64)
             values[:, :, [list(ACTIONS).index(a) for a in self.action_names]] = stored
-            ticks, active = group["ticks"][:], group["active_ticks"][:]
+            ticks, active = columns["ticks"], columns["active_ticks"]
             try:
                 return Counts(
                     values=values,
                     layers=self.count_layers,
-                    cores=group["cores"][:],
-                    pairs=group["pairs"][:],
+                    cores=columns["cores"],
+                    pairs=columns["pairs"],
                     hardware=self.hardware,
                     ticks=int(ticks[0]) if len(ticks) else None,
                     active_ticks=active if len(active) else None,

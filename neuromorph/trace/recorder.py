@@ -34,8 +34,9 @@ from neuromorph.events import ACTIONS, Counts
 from neuromorph.mapping import Mapping, Tally
 from neuromorph.mapping.packets import PACKET_DTYPE
 from neuromorph.trace import schema
+from neuromorph.trace.container import attributes, create, group
 from neuromorph.trace.schema import Detail
-from neuromorph.trace.seal import SEAL_BYTES, write_seal
+from neuromorph.trace.seal import write_seal
 
 __all__ = ["Recorder"]
 
@@ -199,7 +200,7 @@ class Recorder:
     def _blank(self) -> bytes:
         """The file before its first row, made in memory: HDF5 cannot undo half a write."""
         image = io.BytesIO()
-        with _create(image) as file:
+        with create(image) as file:
             self._describe(file)
             self._make_tables(file)
         return image.getvalue()
@@ -207,7 +208,7 @@ class Recorder:
     def _describe(self, file: h5py.File) -> None:
         """Attributes, descriptions, mapping and labels: all that is known beforehand."""
         mapping = self._mapping
-        _attributes(
+        attributes(
             file,
             {
                 "format": schema.FORMAT,
@@ -220,8 +221,8 @@ class Recorder:
                 "tick_s": mapping.chip.tick_s,
             },
         )
-        meta = _group(file, "meta")
-        _attributes(
+        meta = group(file, "meta")
+        attributes(
             meta,
             {
                 "network": msgspec.json.encode(schema.network_info(mapping.network)).decode(),
@@ -241,14 +242,14 @@ class Recorder:
                 "provenance": _json({"network": mapping.network.meta}),
             },
         )
-        table, slices = _group(file, "mapping"), mapping.slices
+        table, slices = group(file, "mapping"), mapping.slices
         for name, dtype in schema.MAPPING_COLUMNS.items():
             field = "stage" if name == "layer" else name
             _fixed(table, name, np.array([getattr(s, field) for s in slices], dtype))
         for name in schema.RANGES:
             _fixed(table, name, np.array([getattr(s, name) for s in slices], "<i8"))
-        counts = _group(file, "counts")
-        _attributes(counts, asdict(mapping.hardware))
+        counts = group(file, "counts")
+        attributes(counts, asdict(mapping.hardware))
         _fixed(counts, "actions", _strings(list(ACTIONS)))
         _fixed(counts, "layers", _strings(list(mapping.row_layers)))
         _fixed(counts, "cores", mapping.row_cores.astype("<i8"))
@@ -263,8 +264,8 @@ class Recorder:
         _growing(counts, "ticks", "<i8", chunk=1)
         _growing(counts, "active_ticks", "<i8", chunk=rows)
         classes = self._mapping.network.classes
-        samples = _group(file, "samples")
-        _attributes(samples, {"flushed": np.zeros(len(schema.TABLES), "<i8")})
+        samples = group(file, "samples")
+        attributes(samples, {"flushed": np.zeros(len(schema.TABLES), "<i8")})
         names = dict(schema.SAMPLE_COLUMNS)
         if self.mode == "timed":
             names |= schema.TIME_COLUMNS
@@ -276,9 +277,9 @@ class Recorder:
             ("packets", schema.PACKET_COLUMNS),
         ):
             if table in schema.tables_of(self.detail):
-                group = _group(file, table)
+                made = group(file, table)
                 for name, dtype in columns.items():
-                    _growing(group, name, dtype)
+                    _growing(made, name, dtype)
 
     # --- writing rows
 
@@ -404,38 +405,10 @@ class Recorder:
                 file.close()
 
 
-def _create(image: io.BytesIO) -> h5py.File:
-    """A new file: room for the seal, checksums on all metadata, no time stamps."""
-    made = h5py.h5p.create(h5py.h5p.FILE_CREATE)
-    made.set_userblock(SEAL_BYTES)
-    made.set_obj_track_times(False)
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
-    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
-    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, image)
-    return h5py.File(h5py.h5f.create(b"trace", h5py.h5f.ACC_TRUNC, made, access))
-
-
 def _identity(path: Path) -> tuple[int, int]:
     """What tells a file from another of the same name."""
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _group(file: h5py.File, name: str) -> h5py.Group:
-    made = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
-    made.set_obj_track_times(False)
-    return h5py.Group(h5py.h5g.create(file.id, name.encode(), gcpl=made))
-
-
-def _attributes(owner: h5py.Group, values: dict[str, Any]) -> None:
-    """Attributes; strings in UTF-8 of fixed length, since those need no heap."""
-    for name, value in values.items():
-        if isinstance(value, str):
-            data = value.encode() or b"\0"
-            owner.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data)))
-        else:
-            owner.attrs.create(name, value)
 
 
 def _strings(texts: list[str]) -> NDArray[Any]:
