@@ -351,11 +351,11 @@ def draw(points, facts, file):
     for ax, peer in zip(axes, ("f32", "int8")):
         ratio = np.array([p[f"ratio_{peer}"] for p in points]).reshape(shape)
         outputs = np.array(["outputs" in p["form"] for p in points]).reshape(shape)
-        image = ax.imshow(np.log2(ratio), origin="lower", cmap="RdYlBu", vmin=-6.5, vmax=6.5)
+        image = ax.imshow(np.log2(ratio), origin="lower", cmap="YlGnBu", vmin=-1, vmax=6.5)
         for (row, column), value in np.ndenumerate(ratio):
             text = f"{value:.0f}" if value >= 10 else f"{value:.1f}"
             style = "normal" if outputs[row, column] else "italic"
-            dark = abs(np.log2(value)) > 4
+            dark = np.log2(value) > 3.5
             ax.text(
                 column,
                 row,
@@ -371,8 +371,8 @@ def draw(points, facts, file):
         ax.set_xlabel("activity: share of levels that are not zero")
         ax.set_ylabel("density: share of weights that are not zero")
         ax.set_title(f"times faster than torch {peer}")
-        bar = figure.colorbar(image, ax=ax, shrink=0.8, ticks=range(-6, 7, 2))
-        bar.ax.set_yticklabels([f"{2.0**t:g}×" for t in range(-6, 7, 2)])
+        bar = figure.colorbar(image, ax=ax, shrink=0.8, ticks=range(7))
+        bar.ax.set_yticklabels([f"{2.0**t:g}×" for t in range(7)])
     figure.suptitle(
         "Linear layer 1024 × 1024, batch 256, one thread "
         "(* lanes = samples, else lanes = outputs)\n"

@@ -21,6 +21,8 @@ FINISH_SAMPLES = 40.0
 FINISH_OUTPUTS = 60.0
 # Making one list entry of a sample; lists of weights are made once.
 LIST_ENTRY = 0.15
+# Looking at one window of levels (a channel and a row of the kernel) for a list.
+WINDOW = 3.0
 # Cost of one list entry by the lanes it serves: (lanes = samples, lanes = outputs).
 # 256 lanes are AVX-512 in pairs or AVX2; what is narrower costs no less.
 ENTRY = {512: (1.0, 1.0), 256: (0.47, 0.57)}
@@ -70,11 +72,12 @@ class Costs:
         arriving, image_height, image_width = s.input_shape
         _, _, kernel_height, kernel_width = s.weights.shape
         if image_height * image_width == 1 and s.padding == (0, 0):
-            tile, tiles, rows = 1, 1, arriving
+            tile, tiles, rows, windows = 1, 1, arriving, -(-arriving // 64)
         else:
             tiles = -(-width // max(1, min(width, lanes // channels, TILE_LIMIT)))
             tile = -(-width // tiles)
-            rows = arriving * kernel_height * ((tile - 1) * s.stride[1] + kernel_width)
+            windows = arriving * kernel_height
+            rows = windows * ((tile - 1) * s.stride[1] + kernel_width)
         blocks = -(-channels * tile // lanes)
         entries = rows * self.expected(index) * planes
         weight_planes = self.bits_set[index] / max(1, int(np.count_nonzero(s.weights)))
@@ -85,7 +88,7 @@ class Costs:
             * (
                 blocks * (entries * weight_planes + FINISH_OUTPUTS) * entry[1]
                 + entries * LIST_ENTRY
-                + 5.0
+                + windows * WINDOW
             )
         )
         return over_samples, over_outputs

@@ -85,7 +85,7 @@ class _Engine:
             if samples > kernel.lanes:
                 continue
             cost, by_output = self.costs.choose(samples, kernel.lanes, wanted)
-            if best is None or cost < best[0]:
+            if best is None or cost < 0.9 * best[0]:  # the widest, unless it is clear
                 best = cost, kernel, by_output
         assert best is not None
         return best[1], best[2]
