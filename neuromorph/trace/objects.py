@@ -22,7 +22,7 @@ def to_pandas(trace: Trace, table: str) -> Any:
         import pandas  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         raise MissingDependencyError(
-            "to_pandas needs pandas, which is not installed; run: pip install pandas"
+            "to_pandas needs pandas, which is not installed; run: pip install 'neuromorph[export]'"
         ) from None
     blocks = list(trace.blocks(table))
     names = list(blocks[0]) if blocks else []
@@ -48,7 +48,7 @@ def to_neo(trace: Trace) -> Any:
         import neo  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         raise MissingDependencyError(
-            "to_neo needs neo, which is not installed; run: pip install neo"
+            "to_neo needs neo, which is not installed; run: pip install 'neuromorph[export]'"
         ) from None
     blocks = list(trace.timed_spikes())
     spikes: dict[str, NDArray[Any]] = {
