@@ -439,23 +439,6 @@ def test_tokens_and_input_in_packet_hops_by_hand():
     assert mapping.packet_hops == 6 * 0 + 4 * 1
 
 
-def test_placement_takes_the_best_width_of_a_snake():
-    mapping = map_network(mlp(6, 60, 60, 20, 2), chip(neurons=10, columns=7, rows=8))
-    parts = len(mapping.slices)
-    found = {}
-    for width in range(7, 0, -1):
-        if width * 8 < parts:
-            continue
-        placed = []
-        for i, s in enumerate(mapping.slices):
-            row, column = divmod(i, width)
-            column = column if row % 2 == 0 else width - 1 - column
-            placed.append(dataclasses.replace(s, core=row * 7 + column))
-        found[width] = dataclasses.replace(mapping, slices=tuple(placed)).packet_hops
-    assert len(found) > 3
-    assert mapping.packet_hops == min(found.values()) < max(found.values())
-
-
 def test_bitplane_input_sends_a_spike_a_bit():
     layers = [Linear(name="out", weights=np.ones((2, 6), int)), Readout()]
     networks = [

@@ -12,13 +12,14 @@ from neuromorph.chip import Chip
 from neuromorph.errors import MappingError
 from neuromorph.events import Hardware, format_table
 from neuromorph.mapping.partition import Limit, partition
+from neuromorph.mapping.placement import place
 from neuromorph.mapping.slices import Slice, tap_counts
+from neuromorph.mapping.traffic import INPUT_LAYER, Spikes, flows, spikes_of
 from neuromorph.network import Network, Stage
 
 __all__ = ["Fit", "Mapping", "check_fit", "map_network"]
 
 INPUT_CORE = -1
-INPUT_LAYER = "input"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,11 +78,12 @@ class Mapping:
     def pairs(self) -> NDArray[np.int64]:
         """Dense synaptic pairs of one sample, one value a row."""
         pairs = np.zeros(self.rows, np.int64)
-        for index, stage in enumerate(self.network.stages):
-            per_position = self.fetch_table(index).sum(axis=0)
-            pairs[list(self.stage_rows[index])] = (
-                per_position * stage.input_shape[0] * stage.spikes_per_input
-            )
+        for row, s in enumerate(self.slices, start=1):
+            stage = self.network.stages[s.stage]
+            taps = int(tap_counts(stage, 0, s.sum_rows).sum())
+            taps *= int(tap_counts(stage, 1, s.sum_columns).sum())
+            channels = s.channels[1] - s.channels[0]
+            pairs[row] = channels * taps * stage.input_shape[0] * stage.spikes_per_input
         return pairs
 
     @cached_property
@@ -132,15 +134,12 @@ class Mapping:
     @property
     def packet_hops(self) -> int:
         """Links crossed in one inference if every neuron sent one spike (tokens not counted)."""
-        total = 0
-        for index, stage in enumerate(self.network.stages):
-            reach = self.reach_table(index)
-            targets = self.tiles[list(self.stage_rows[index])]
-            for row, neurons in self.source_rows(index):
-                copies = reach[neurons % len(reach)].sum(axis=0)
-                distance = np.abs(targets - self.tiles[row]).sum(axis=1)
-                total += int(copies @ distance) * stage.spikes_per_input
-        return total
+        return int(self.hops(None))
+
+    def hops(self, traffic: Spikes | None) -> float:
+        """Links crossed in one inference with the spikes of :func:`map_network`'s ``traffic``."""
+        spikes = spikes_of(self.network, traffic)
+        return flows(self.network, self.slices, spikes).hops(self.tiles[1:])
 
     def summary(self) -> str:
         """Table of the slices: where they sit and what they fill."""
@@ -197,36 +196,58 @@ class Fit:
         return "\n".join(lines)
 
 
-def check_fit(network: Network, chip: Chip) -> Fit:
+def check_fit(network: Network, chip: Chip, *, traffic: Spikes | None = None) -> Fit:
     """Dry run of :func:`map_network`: every limit beside what is needed, nothing raised.
 
     Parameters
     ----------
     network : Network
     chip : Chip
+    traffic : Counts or dict, optional
+        See :func:`map_network`.
 
     Returns
     -------
     Fit
         ``fits``, ``limits``, and the mapping if it fits.
+
+    Raises
+    ------
+    MappingError
+        Traffic that is not of this network.
     """
+    spikes = spikes_of(network, traffic)
     slices, limits = partition(network, chip)
-    fits = all(limit.fits for limit in limits)
-    mapping = _place(network, chip, slices, limits) if fits else None
-    return Fit(network=network.name, chip=chip.name, limits=tuple(limits), mapping=mapping)
+    mapping = None
+    if slices is not None:
+        cores = place(flows(network, slices, spikes), chip).tolist()
+        mapping = Mapping(
+            network=network,
+            chip=chip,
+            slices=tuple(replace(s, core=core) for s, core in zip(slices, cores)),
+            limits=limits,
+        )
+    return Fit(network=network.name, chip=chip.name, limits=limits, mapping=mapping)
 
 
-def map_network(network: Network, chip: Chip) -> Mapping:
+def map_network(network: Network, chip: Chip, *, traffic: Spikes | None = None) -> Mapping:
     """Place a network on a chip.
 
     Every layer is cut into equal boxes of channels, rows and columns that
-    respect all limits of a core, as few as possible; the slices then follow a
-    snake of the width with the fewest packet-hops.
+    respect all limits of a core, as few as possible; the slices are then
+    placed for few packet-hops by annealing.  The same network, chip and
+    traffic always give the same mapping.
 
     Parameters
     ----------
     network : Network
     chip : Chip
+    traffic : Counts or dict, optional
+        What placement weighs the ways between cores with: the counts of a
+        run, of which the mean spikes a neuron of each layer are taken, or
+        layer name → spikes a neuron sends in one inference, one number or an
+        array of the layer's outputs; ``"input"`` for the input.  Layers left
+        out, and all without it, send one spike a neuron.
 
     Returns
     -------
@@ -236,7 +257,8 @@ def map_network(network: Network, chip: Chip) -> Mapping:
     ------
     MappingError
         The network does not fit; says which limit, how much is needed and
-        available, where, and what would help.
+        available, where, and what would help.  Traffic that is not of this
+        network.
 
     Examples
     --------
@@ -244,7 +266,7 @@ def map_network(network: Network, chip: Chip) -> Mapping:
     >>> nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45")).cores_used > 0
     True
     """
-    fit = check_fit(network, chip)
+    fit = check_fit(network, chip, traffic=traffic)
     if fit.mapping is None:
         broken = [m for m in fit.limits if not m.fits]
         first = broken[0]
@@ -255,26 +277,3 @@ def map_network(network: Network, chip: Chip) -> Mapping:
             f"{first.needed:,} {first.limit}, {first.available:,} available{more}; {first.remedy}"
         )
     return fit.mapping
-
-
-def _place(network: Network, chip: Chip, slices: list[Slice], limits: list[Limit]) -> Mapping:
-    """Slices in order along a snake; the width with the fewest packet-hops wins."""
-    tiles_needed = -(-len(slices) // chip.cores_per_tile)
-    best: Mapping | None = None
-    fewest = 0
-    for width in range(min(chip.columns, tiles_needed), 0, -1):
-        if width * chip.rows < tiles_needed:
-            break
-        placed = []
-        for position, s in enumerate(slices):
-            tile, place = divmod(position, chip.cores_per_tile)
-            row, column = divmod(tile, width)
-            column = column if row % 2 == 0 else width - 1 - column
-            core = (row * chip.columns + column) * chip.cores_per_tile + place
-            placed.append(replace(s, core=core))
-        mapping = Mapping(network=network, chip=chip, slices=tuple(placed), limits=tuple(limits))
-        hops = mapping.packet_hops
-        if best is None or hops < fewest:
-            best, fewest = mapping, hops
-    assert best is not None
-    return best

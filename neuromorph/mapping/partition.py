@@ -1,16 +1,22 @@
-"""Cutting layers into slices that fit a core."""
+"""Cutting layers into slices that fit a core.
+
+What a slice takes of a limit is a product of what its rows, its columns and
+its channels take, so a cut is judged from its largest runs; slices are made
+only of the cut that is taken.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.mapping.slices import Slice, cut, input_range, sum_range
+from neuromorph.mapping.slices import Range, Slice, cut, input_range, sum_range
 from neuromorph.network import Network, Stage
 
 __all__ = ["Limit", "partition"]
@@ -45,154 +51,223 @@ class Limit:
         return REMEDIES[self.limit]
 
 
-def partition(network: Network, chip: Chip) -> tuple[list[Slice], list[Limit]]:
-    """Slices of every layer (cores not yet given) and the limits they meet.
+def partition(network: Network, chip: Chip) -> tuple[tuple[Slice, ...] | None, tuple[Limit, ...]]:
+    """Slices of every layer (cores not yet given), None if a limit is broken; and all limits.
 
     Layers are cut from the last to the first, since the output axons of a
     core depend on how the next layer is cut.  A layer that cannot be cut
     small enough contributes the limits it breaks and no slices; how many
     output axons the layer before it needs is then not known and not said.
     """
-    slices: list[Slice] = []
+    cuts: list[_Cut | None] = []
     limits: list[Limit] = []
-    following: list[Slice] | None = []
-    next_stage: Stage | None = None
-    all_cut = True
+    ears: _Ears | None = _Ears.nobody(network.stages[-1])
     for index in range(len(network.stages) - 1, -1, -1):
         stage = network.stages[index]
-        fan_out = None if following is None else _fan_out(stage, next_stage, following)
-        found, needs = _cut_stage(index, stage, chip, fan_out)
+        found, needs = _cut_stage(stage, chip, ears)
         limits = needs + limits
-        slices = (found or []) + slices
-        all_cut = all_cut and found is not None
-        following, next_stage = found, stage
-    where = "whole network" if all_cut else "layers that can be cut"
-    limits.append(Limit(limit="cores", needed=len(slices), available=chip.cores, where=where))
-    return slices, limits
+        cuts.insert(0, found)
+        if index:
+            ears = None if found is None else _Ears.of(found, network.stages[index - 1])
+    known = [found for found in cuts if found is not None]
+    where = "whole network" if len(known) == len(cuts) else "layers that can be cut"
+    needed = sum(found.slices for found in known)
+    limits.append(Limit(limit="cores", needed=needed, available=chip.cores, where=where))
+    if not all(limit.fits for limit in limits):
+        return None, tuple(limits)
+    slices = [s for index, found in enumerate(known) for s in _slices(index, found)]
+    return tuple(slices), tuple(limits)
 
 
-def _fan_out(stage: Stage, nxt: Stage | None, following: list[Slice]) -> NDArray[np.int64]:
-    """Number of destination cores of an output at each (row, column)."""
-    _, height, width = stage.output_shape
-    count = np.zeros((height, width), np.int64)
-    if nxt is None:
-        return count
-    if nxt.input_shape[1:] == (1, 1):
-        return count + len(following)
-    for s in following:
-        count[slice(*s.input_rows), slice(*s.input_columns)] += 1
-    return count
+class _Runs:
+    """One axis of a layer's outputs in equal runs, and what the runs take of limits."""
+
+    def __init__(self, stage: Stage, axis: int, parts: int) -> None:
+        self.stage, self.axis, self.parts = stage, axis, parts
+        edges = stage.output_shape[1 + axis] * np.arange(parts + 1) // parts
+        self.first, self.last = edges[:-1], edges[1:]
+        starts, stops = self.first.copy(), self.last.copy()
+        if stage.pool is not None:
+            starts *= stage.pool.stride[axis]
+            stops *= stage.pool.stride[axis]
+            stops[-1] = stage.sum_shape[1 + axis]  # as sum_range
+        self.starts, self.stops = starts, stops
+        self.most_sums = int((stops - starts).max())
+        kernel, size = stage.weights.shape[2 + axis], stage.input_shape[1 + axis]
+        low = starts * stage.stride[axis] - stage.padding[axis]
+        high = (stops - 1) * stage.stride[axis] - stage.padding[axis] + kernel
+        self.low, self.high = np.clip(low, 0, size), np.clip(high, 0, size)  # as input_range
+        self.most_inputs = int((self.high - self.low).max())
+        self.inputs = int((self.high - self.low).sum())
+
+    def most_heard(self, heard: NDArray[np.int64]) -> int:
+        """Most destinations of the outputs of one run, from those of every output."""
+        before = np.concatenate(([0], np.cumsum(heard)))
+        return int((before[self.last] - before[self.first]).max())
+
+    @cached_property
+    def taps(self) -> NDArray[np.int64]:
+        """Neurons of a run that use each kernel row (or column): (different runs, kernel)."""
+        kernel, size = (
+            self.stage.weights.shape[2 + self.axis],
+            self.stage.input_shape[1 + self.axis],
+        )
+        stride = self.stage.stride[self.axis]
+        reach = self.stage.padding[self.axis] - np.arange(kernel)  # neuron n meets n·stride − reach
+        low, high = -(-reach // stride), (size - 1 + reach) // stride + 1
+        stops = np.minimum(self.stops[:, None], high)
+        used = np.maximum(stops - np.maximum(self.starts[:, None], low), 0)
+        different: NDArray[np.int64] = np.unique(used, axis=0)
+        return different
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """A layer cut into equal boxes of rows, columns and channels."""
+
+    stage: Stage
+    rows: _Runs
+    columns: _Runs
+    channels: int  # parts
+
+    @property
+    def slices(self) -> int:
+        return self.rows.parts * self.columns.parts * self.channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ears:
+    """How many slices of the next layer hear an output: rows × columns × channel parts."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    parts: int
+
+    @classmethod
+    def nobody(cls, stage: Stage) -> _Ears:
+        """After the last layer."""
+        _, height, width = stage.output_shape
+        return cls(rows=np.zeros(height, np.int64), columns=np.zeros(width, np.int64), parts=0)
+
+    @classmethod
+    def of(cls, following: _Cut, stage: Stage) -> _Ears:
+        """For the outputs of ``stage``, whose next layer is cut so."""
+        _, height, width = stage.output_shape
+        if following.stage.input_shape[1:] == (1, 1):  # flattened: everybody is heard by all
+            rows, columns = np.ones(height, np.int64), np.ones(width, np.int64)
+            return cls(rows=rows, columns=columns, parts=following.slices)
+        return cls(
+            rows=_covered(following.rows, height),
+            columns=_covered(following.columns, width),
+            parts=following.channels,
+        )
+
+
+def _covered(runs: _Runs, size: int) -> NDArray[np.int64]:
+    """How many runs see each input row (or column)."""
+    steps = np.bincount(runs.low, minlength=size + 1) - np.bincount(runs.high, minlength=size + 1)
+    return np.cumsum(steps)[:size]
 
 
 class _Needs:
-    """What slices of one layer take of the limits of a core."""
+    """What the slices of one layer take of the limits of a core."""
 
-    def __init__(self, stage: Stage, chip: Chip, fan_out: NDArray[np.int64] | None) -> None:
-        self.stage, self.chip, self.fan_out = stage, chip, fan_out
+    def __init__(self, stage: Stage, chip: Chip, ears: _Ears | None) -> None:
+        self.stage, self.chip, self.ears = stage, chip, ears
+        self.bits = stage.weight_levels.bits + chip.index_bits
         present = stage.weights != 0 if chip.storage == "sparse" else np.ones_like(stage.weights)
         # stored weights of each (channel, kernel row, kernel column)
-        self.present = present.astype(np.int64).sum(axis=1)
+        self.present = present.sum(axis=1, dtype=np.int64)
 
-    def axons_in(self, s: Slice) -> int:
-        """Neurons whose spikes may arrive."""
-        (top, bottom), (left, right) = s.input_rows, s.input_columns
-        return self.stage.input_shape[0] * (bottom - top) * (right - left)
+    def of_channel(self, rows: _Runs, columns: _Runs) -> dict[str, int]:
+        """What one channel of the largest box takes, as far as it is known."""
+        need = {
+            "neurons": rows.most_sums * columns.most_sums,
+            # does not depend on the number of channels
+            "axons_in": self.stage.input_shape[0] * rows.most_inputs * columns.most_inputs,
+        }
+        if self.ears is not None:
+            heard = rows.most_heard(self.ears.rows) * columns.most_heard(self.ears.columns)
+            need["axons_out"] = heard * self.ears.parts
+        return need
 
-    def axons_out(self, s: Slice) -> int | None:
-        """(output, destination core) pairs; None where the next layer is not cut."""
-        if self.fan_out is None:
-            return None
-        edges = int(self.fan_out[slice(*s.rows), slice(*s.columns)].sum())
-        return (s.channels[1] - s.channels[0]) * edges
-
-    def synapse_bits(self, s: Slice) -> NDArray[np.int64]:
-        """Bits of synapse memory of each channel of the slice."""
-        present = self.present[slice(*s.channels)]
+    def synapse_bits(self, rows: _Runs, columns: _Runs) -> NDArray[np.int64]:
+        """Bits of each channel in every different box: (boxes, channels)."""
         if self.chip.kernels == "shared":
-            stored = present.sum(axis=(1, 2))
+            stored = self.present.sum(axis=(1, 2))[None]
         else:
-            taps_y = _taps_per_kernel_row(self.stage, 0, s.sum_rows)
-            taps_x = _taps_per_kernel_row(self.stage, 1, s.sum_columns)
-            stored = present @ taps_x @ taps_y
-        bits: NDArray[np.int64] = stored * (self.stage.weight_levels.bits + self.chip.index_bits)
+            per_column = self.present @ columns.taps.T  # (channels, kernel rows, runs)
+            stored = (rows.taps @ per_column).transpose(1, 2, 0).reshape(-1, len(self.present))
+        bits: NDArray[np.int64] = stored * self.bits
         return bits
 
-    def of(self, s: Slice) -> dict[str, int | None]:
-        """Every limit of a core."""
-        return {
-            "neurons": s.neurons,
-            "axons_in": self.axons_in(s),
-            "axons_out": self.axons_out(s),
-            "synapse_bits": int(self.synapse_bits(s).sum()),
-        }
-
-    def parts(self, boxes: list[Slice]) -> int | None:
+    def parts(self, rows: _Runs, columns: _Runs) -> int | None:
         """Fewest runs of channels that let every box fit; None if one channel does not."""
-        channels, chip = self.stage.output_shape[0], self.chip
+        channels, chip = len(self.present), self.chip
+        need = self.of_channel(rows, columns)
+        if need["axons_in"] > chip.axons_in:
+            return None
         room = channels
-        for box in boxes:
-            if self.axons_in(box) > chip.axons_in:
-                return None
-            for needed, available in (
-                (box.neurons // channels, chip.neurons),
-                ((self.axons_out(box) or 0) // channels, chip.axons_out),
-            ):
-                room = min(room, available // needed) if needed else room
+        for limit in ("neurons", "axons_out"):
+            if need.get(limit):
+                room = min(room, getattr(chip, limit) // need[limit])
         if room == 0:
             return None
-        bits = np.zeros((len(boxes), channels + 1), np.int64)
-        bits[:, 1:] = np.cumsum([self.synapse_bits(box) for box in boxes], axis=1)
-        if (np.diff(bits, axis=1) > chip.synapse_bits).any():
+        bits = self.synapse_bits(rows, columns)
+        if (bits > chip.synapse_bits).any():
             return None
-        fewest = max(math.ceil(channels / room), math.ceil(bits[:, -1].max() / chip.synapse_bits))
-        for parts in range(max(fewest, 1), channels + 1):
-            edges = [0, *(stop for _, stop in cut(channels, parts))]
-            if (np.diff(bits[:, edges], axis=1) <= chip.synapse_bits).all():
+        before = np.zeros((len(bits), channels + 1), np.int64)
+        before[:, 1:] = np.cumsum(bits, axis=1)
+        fewest = max(-(-channels // room), -(-int(before[:, -1].max()) // chip.synapse_bits), 1)
+        for parts in range(fewest, channels + 1):
+            edges = channels * np.arange(parts + 1) // parts  # as cut
+            if (np.diff(before[:, edges], axis=1) <= chip.synapse_bits).all():
                 return parts
         raise AssertionError("single channels fit, so there is a cut")
 
+    def of(self, found: _Cut) -> dict[str, int]:
+        """The most that a slice of the cut takes of every limit that is known."""
+        channels = len(self.present)
+        longest = -(-channels // found.channels)
+        need = self.of_channel(found.rows, found.columns)
+        edges = channels * np.arange(found.channels) // found.channels
+        bits = np.add.reduceat(self.synapse_bits(found.rows, found.columns), edges, axis=1)
+        most = {k: v if k == "axons_in" else v * longest for k, v in need.items()}
+        return {**most, "synapse_bits": int(bits.max())}
 
-def _cut_stage(
-    index: int, stage: Stage, chip: Chip, fan_out: NDArray[np.int64] | None
-) -> tuple[list[Slice] | None, list[Limit]]:
+
+def _cut_stage(stage: Stage, chip: Chip, ears: _Ears | None) -> tuple[_Cut | None, list[Limit]]:
     """The cut with the fewest cores, then the fewest axons, that respects every limit."""
     where = f"layer {stage.name!r}"
-    channels, height, width = stage.output_shape
-    needs = _Needs(stage, chip, fan_out)
+    needs = _Needs(stage, chip, ears)
     spatial = stage.pool is None or not stage.pool.overlaps
-    best: tuple[tuple[int, int], list[Slice]] | None = None
-    parts_y = _part_counts(height) if spatial else [1]
-    parts_x = _part_counts(width) if spatial else [1]
-    for ny, nx in product(parts_y, parts_x):
-        if best is not None and ny * nx > best[0][0]:
+    sizes = stage.output_shape[1:] if spatial else (1, 1)
+    rows, columns = (
+        [_Runs(stage, axis, parts) for parts in _part_counts(size)]
+        for axis, size in enumerate(sizes)
+    )
+    best: _Cut | None = None
+    cheapest: tuple[int, int] | None = None
+    for y, x in product(rows, columns):
+        if cheapest is not None and y.parts * x.parts > cheapest[0]:
             continue
-        boxes = [_box(index, stage, y, x) for y in cut(height, ny) for x in cut(width, nx)]
-        parts = needs.parts(boxes)
+        parts = needs.parts(y, x)
         if parts is None:
             continue
-        runs = cut(channels, parts)
-        found = [replace(box, channels=run) for box in boxes for run in runs]
-        cost = (len(found), sum(needs.axons_in(s) for s in found))
-        if best is None or cost < best[0]:
-            best = cost, found
-    if best is not None:
-        shown, part = best[1], "largest part"
-    else:
-        smallest = [
-            _box(index, stage, y, x)
-            for y in (cut(height, height) if spatial else [(0, height)])
-            for x in (cut(width, width) if spatial else [(0, width)])
-        ]
-        # dense rows are alike, sparse ones are not
-        heads = range(channels) if chip.storage == "sparse" else range(1)
-        shown = [replace(box, channels=(c, c + 1)) for box in smallest for c in heads]
+        found = _Cut(stage=stage, rows=y, columns=x, channels=parts)
+        cost = (found.slices, parts * y.inputs * x.inputs)
+        if cheapest is None or cost < cheapest:
+            best, cheapest = found, cost
+    part = "largest part"
+    shown = best
+    if shown is None:
         part = "smallest possible part"
-    limits = []
-    for limit, most in _most([needs.of(s) for s in shown]).items():
-        available = getattr(chip, limit)
-        limits.append(
-            Limit(limit=limit, needed=most, available=available, where=f"{where}, {part}")
-        )
+        channels = stage.output_shape[0]
+        shown = _Cut(stage=stage, rows=rows[-1], columns=columns[-1], channels=channels)
+    limits = [
+        Limit(limit=limit, needed=most, available=getattr(chip, limit), where=f"{where}, {part}")
+        for limit, most in needs.of(shown).items()
+    ]
     limits.append(
         Limit(
             limit="accumulator_bits",
@@ -201,17 +276,7 @@ def _cut_stage(
             where=where,
         )
     )
-    return (None if best is None else best[1]), limits
-
-
-def _most(needs: list[dict[str, int | None]]) -> dict[str, int]:
-    """The largest of every limit that is known."""
-    known: dict[str, int] = {}
-    for need in needs:
-        for limit, amount in need.items():
-            if amount is not None:
-                known[limit] = max(known.get(limit, 0), amount)
-    return known
+    return best, limits
 
 
 def _largest_sum(stage: Stage) -> int:
@@ -225,26 +290,28 @@ def _part_counts(size: int) -> list[int]:
     return sorted({math.ceil(size / length) for length in range(1, size + 1)})
 
 
-def _box(index: int, stage: Stage, rows: tuple[int, int], columns: tuple[int, int]) -> Slice:
-    sum_rows, sum_columns = sum_range(stage, 0, rows), sum_range(stage, 1, columns)
-    return Slice(
-        stage=index,
-        layer=stage.name,
-        core=-1,
-        channels=(0, stage.output_shape[0]),
-        rows=rows,
-        columns=columns,
-        sum_rows=sum_rows,
-        sum_columns=sum_columns,
-        input_rows=input_range(stage, 0, sum_rows),
-        input_columns=input_range(stage, 1, sum_columns),
-    )
-
-
-def _taps_per_kernel_row(stage: Stage, axis: int, sums: tuple[int, int]) -> NDArray[np.int64]:
-    """How many neurons of the run use each kernel row (or column) inside the image."""
-    kernel, size = stage.weights.shape[2 + axis], stage.input_shape[1 + axis]
-    reached = np.arange(*sums)[:, None] * stage.stride[axis] - stage.padding[axis]
-    reached = reached + np.arange(kernel)
-    used: NDArray[np.int64] = ((reached >= 0) & (reached < size)).sum(axis=0)
-    return used
+def _slices(index: int, found: _Cut) -> list[Slice]:
+    """All slices of a cut: row by row, column by column, channel by channel."""
+    stage = found.stage
+    channels, height, width = stage.output_shape
+    spans: list[list[tuple[Range, Range, Range]]] = []
+    for axis, (size, runs) in enumerate(((height, found.rows), (width, found.columns))):
+        sums = [(run, sum_range(stage, axis, run)) for run in cut(size, runs.parts)]
+        spans.append([(run, s, input_range(stage, axis, s)) for run, s in sums])
+    return [
+        Slice(
+            stage=index,
+            layer=stage.name,
+            core=-1,
+            channels=run,
+            rows=rows,
+            columns=columns,
+            sum_rows=sum_rows,
+            sum_columns=sum_columns,
+            input_rows=input_rows,
+            input_columns=input_columns,
+        )
+        for rows, sum_rows, input_rows in spans[0]
+        for columns, sum_columns, input_columns in spans[1]
+        for run in cut(channels, found.channels)
+    ]

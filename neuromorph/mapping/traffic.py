@@ -1,0 +1,171 @@
+"""Traffic: how many packets each slice sends to each other one in an inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dictionary
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuromorph.errors import MappingError
+from neuromorph.events import Counts
+from neuromorph.mapping.slices import Range, Slice, tap_counts
+from neuromorph.network import Network, Stage
+
+__all__ = ["INPUT_LAYER", "Spikes", "Traffic", "flows", "spikes_of"]
+
+INPUT_LAYER = "input"
+
+# What a user may give: counts of a run, or spikes a neuron of each layer.
+Spikes = Counts | Dictionary[str, ArrayLike]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Packets of one inference between slices, by their position in the list of slices.
+
+    ``packets[i]`` go from ``source[i]`` to ``target[i]``; ``port[s]`` come to
+    slice s from the input port.  Pairs that exchange nothing are left out.
+    """
+
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    packets: NDArray[np.float64]
+    port: NDArray[np.float64]
+
+    def hops(self, tiles: NDArray[np.int64]) -> float:
+        """Links crossed in one inference with slice s on the tile ``tiles[s]``."""
+        distance = np.abs(tiles[self.source] - tiles[self.target]).sum(axis=1)
+        return float(self.packets @ distance + self.port @ tiles.sum(axis=1))
+
+
+def spikes_of(network: Network, given: Spikes | None) -> list[NDArray[np.float64]]:
+    """Spikes of every sending neuron in one inference: the input, then layer by layer.
+
+    Raises
+    ------
+    MappingError
+        Counts of another network, unknown layers, shapes that do not fit,
+        spikes that are negative or no numbers.
+    """
+    shapes = {INPUT_LAYER: network.stages[0].input_shape}
+    shapes |= {stage.name: stage.output_shape for stage in network.stages[:-1]}
+    once = dict.fromkeys(shapes, 1.0)
+    once[INPUT_LAYER] = network.stages[0].spikes_per_input
+    if given is None:
+        known: Dictionary[str, ArrayLike] = {}
+    elif isinstance(given, Counts):
+        known = _rates(network, given, shapes)
+    elif isinstance(given, Dictionary):
+        known = given
+    else:
+        raise MappingError(
+            f"traffic is {type(given).__name__}; give the counts of a run (run.counts) or a "
+            "dictionary of spikes a neuron for each layer"
+        )
+    unknown = [name for name in known if name not in shapes]
+    if unknown:
+        raise MappingError(
+            f"traffic names {unknown[0]!r}, which sends nothing in network {network.name!r}; "
+            f"senders are {', '.join(shapes)}"
+        )
+    return [_full(name, shape, known.get(name, once[name])) for name, shape in shapes.items()]
+
+
+def _rates(
+    network: Network, counts: Counts, shapes: dict[str, tuple[int, int, int]]
+) -> dict[str, float]:
+    """Mean spikes a neuron of each layer that were counted."""
+    rows = np.array(counts.layers)
+    pairs = {INPUT_LAYER: 0}
+    pairs |= {stage.name: stage.synapses * stage.spikes_per_input for stage in network.stages}
+    if {name: int(counts.pairs[rows == name].sum()) for name in counts.layers} != pairs:
+        raise MappingError(f"traffic is counts of another network than {network.name!r}")
+    spikes = counts["spike_out"].sum(axis=0)
+    samples = max(counts.samples, 1)
+    return {
+        name: float(spikes[rows == name].sum()) / (samples * int(np.prod(shape)))
+        for name, shape in shapes.items()
+    }
+
+
+def _full(name: str, shape: tuple[int, int, int], given: ArrayLike) -> NDArray[np.float64]:
+    what = f"traffic of {name!r}"
+    try:
+        spikes = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        raise MappingError(f"{what} is no array of numbers") from None
+    size = int(np.prod(shape))
+    if spikes.ndim and spikes.size != size:
+        raise MappingError(f"{what} has shape {list(spikes.shape)}; need one number or {size}")
+    if not np.isfinite(spikes).all() or (spikes < 0).any():
+        raise MappingError(f"{what} must be finite and not negative")
+    return np.broadcast_to(spikes, shape) if not spikes.ndim else spikes.reshape(shape)
+
+
+def flows(
+    network: Network, slices: tuple[Slice, ...], spikes: list[NDArray[np.float64]]
+) -> Traffic:
+    """Packets between slices if every neuron sends the spikes given.
+
+    Which rows of an image a slice hears does not depend on the column, so the
+    packets from one box to all slices of a layer are two small matrix
+    products.
+    """
+    places: list[list[int]] = [[] for _ in network.stages]
+    for number, s in enumerate(slices):
+        places[s.stage].append(number)
+    source, target, packets = [], [], []
+    port = np.zeros(len(slices))
+    for index, stage in enumerate(network.stages):
+        targets = np.array(places[index], np.int64)
+        hears = _Ears(stage, [slices[t] for t in targets])
+        if index == 0:
+            _, height, width = stage.input_shape
+            port[targets] = hears.packets(spikes[0].sum(axis=0), (0, height), (0, width))
+            continue
+        for number in places[index - 1]:
+            s = slices[number]
+            box = spikes[index][slice(*s.channels), slice(*s.rows), slice(*s.columns)]
+            image = box.sum(axis=0)
+            if stage.input_shape == network.stages[index - 1].output_shape:
+                sent = hears.packets(image, s.rows, s.columns)
+            else:  # flattened: one pixel
+                sent = hears.packets(image.sum(keepdims=True), (0, 1), (0, 1))
+            reached = np.flatnonzero(sent)
+            source.append(np.full(len(reached), number))
+            target.append(targets[reached])
+            packets.append(sent[reached])
+    empty: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    return Traffic(
+        source=np.concatenate(source or empty).astype(np.int64),
+        target=np.concatenate(target or empty),
+        packets=np.concatenate(packets or empty).astype(np.float64),
+        port=port,
+    )
+
+
+class _Ears:
+    """Which rows and columns of its input image each slice of a layer hears."""
+
+    def __init__(self, stage: Stage, slices: list[Slice]) -> None:
+        self.rows, self.row_of = self._heard(stage, 0, [s.sum_rows for s in slices])
+        self.columns, self.column_of = self._heard(stage, 1, [s.sum_columns for s in slices])
+
+    @staticmethod
+    def _heard(
+        stage: Stage, axis: int, sums: list[Range]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """0 or 1 for each different run and position, and the run of each slice."""
+        runs, which = np.unique(np.array(sums, np.int64), axis=0, return_inverse=True)
+        heard = [tap_counts(stage, axis, (int(a), int(b))) > 0 for a, b in runs]
+        return np.array(heard, np.float64), which.ravel()
+
+    def packets(
+        self, image: NDArray[np.float64], rows: Range, columns: Range
+    ) -> NDArray[np.float64]:
+        """Packets to every slice from a box whose positions send ``image`` spikes."""
+        per_run = self.rows[:, slice(*rows)] @ image @ self.columns[:, slice(*columns)].T
+        sent: NDArray[np.float64] = per_run[self.row_of, self.column_of]
+        return sent
