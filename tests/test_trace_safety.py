@@ -304,14 +304,25 @@ def test_a_folder_that_may_not_be_written(tiny, tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_is_made_and_a_file_replaced(tiny, tmp_path):
+def test_a_folder_is_made_and_a_trace_replaced(tiny, tmp_path):
     mapping, images = tiny
     path = tmp_path / "new" / "folder" / "run.h5"
     run = nm.simulate(mapping, images, trace=path)
-    path.write_text("something else")
     assert nm.simulate(mapping, images, trace=str(path)).counts == run.counts
     assert validate(path) == []
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_is_no_trace_is_not_replaced(tiny, tmp_path):
+    mapping, images = tiny
+    path = tmp_path / "notes.txt"
+    path.write_text("something else")
+    with pytest.raises(TraceError, match="notes.txt: the file there is no trace; choose another"):
+        nm.simulate(mapping, images, trace=path)
+    assert path.read_text() == "something else"
+    path.write_bytes(b"")  # an empty file, as a temporary name is reserved, may be
+    nm.simulate(mapping, images, trace=path)
+    assert validate(path) == []
 
 
 # --- hostile files
@@ -589,7 +600,7 @@ def test_slices_that_the_network_does_not_have_are_refused(tmp_path):
     path.write_bytes(bytes(512) + path.read_bytes()[512:])
     with h5py.File(path, "r+") as file:
         file["mapping/input_columns"][0] = [0, 2]
-    with Trace(path) as trace, pytest.raises(TraceError, match="gives core 0 a part of layer"):
+    with Trace(path) as trace, pytest.raises(TraceError, match=r"gives core \d+ a part of layer"):
         trace.mapping(mapping.network)
 
 

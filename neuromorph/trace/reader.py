@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.errors import SimulationError, TraceError, TraceVersionError
+from neuromorph.errors import SimulationError, TraceError, TraceVersionError, check_path
 from neuromorph.events import ACTIONS, Counts, Hardware
 from neuromorph.mapping import Mapping, Slice
 from neuromorph.network import Network
@@ -61,6 +61,7 @@ class Trace:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        check_path(path, "trace", TraceError)
         self.path = Path(path)
         self._file: h5py.File | None = open_file(self.path)
         try:

@@ -98,6 +98,11 @@ class Recorder:
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISREG(self.path.stat().st_mode):
                     raise TraceError(f"cannot write trace {self.path}: it is not a file")
+                if self.path.stat().st_size and not h5py.is_hdf5(os.fspath(self.path)):
+                    raise TraceError(
+                        f"cannot write trace {self.path}: the file there is no trace; "
+                        "choose another name, or remove it first"
+                    )
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except TraceError:
             raise
