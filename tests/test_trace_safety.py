@@ -317,7 +317,7 @@ def test_a_file_that_is_no_trace_is_not_replaced(tiny, tmp_path):
     mapping, images = tiny
     path = tmp_path / "notes.txt"
     path.write_text("something else")
-    with pytest.raises(TraceError, match="notes.txt: the file there is no trace; choose another"):
+    with pytest.raises(TraceError, match=r"notes\.txt: the file there is no trace; choose another"):
         nm.simulate(mapping, images, trace=path)
     assert path.read_text() == "something else"
     path.write_bytes(b"")  # an empty file, as a temporary name is reserved, may be
