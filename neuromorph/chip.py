@@ -2,7 +2,8 @@
 
 A chip is a TOML file in which every number carries its evidence: ``value``,
 ``kind`` and ``source``.  What is not published is marked ``assumed`` with a
-reason, never slipped in.  Times are whole ticks.
+reason, never slipped in; a time that is not published may be left out, and
+then the chip cannot be simulated in time.  Times are whole ticks.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class _Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: _Whole
     rows: _Whole
     cores_per_tile: _Whole
+    dead_cores: tuple[int, ...] = ()
 
 
 class _Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,19 +69,19 @@ class _Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tick_s: Fact
-    axon: _Whole
-    synapse: _Whole
-    synapse_lanes: _Whole
-    neuron: _Whole
-    neuron_lanes: _Whole
-    spike: _Whole
-    hop_x: _Whole
-    hop_y: _Whole
-    hop_local: _Whole
-    link: _Whole
-    inject: _Whole
-    barrier: _Whole
     frames_in_flight: _Whole
+    axon: _Whole | None = None
+    synapse: _Whole | None = None
+    synapse_lanes: _Whole | None = None
+    neuron: _Whole | None = None
+    neuron_lanes: _Whole | None = None
+    spike: _Whole | None = None
+    hop_x: _Whole | None = None
+    hop_y: _Whole | None = None
+    hop_local: _Whole | None = None
+    link: _Whole | None = None
+    inject: _Whole | None = None
+    barrier: _Whole | None = None
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,6 +98,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 TABLES: dict[str, type[msgspec.Struct]] = {"mesh": _Mesh, "core": _Core, "times": _Times}
 _PLAIN_TIMES = ("tick_s", "synapse_lanes", "neuron_lanes", "frames_in_flight")
+Ticks = Any  # a whole number, or None where nothing is published
 
 
 def _field_of(table: str, key: str) -> str:
@@ -108,7 +111,11 @@ KEYS = {
     _field_of(table, key): f"{table}.{key}"
     for table, kind in TABLES.items()
     for key in kind.__struct_fields__
+    if key != "dead_cores"
 }
+# What may be left out: needed by the timed mode alone.
+_ALWAYS = ("times.tick_s", "times.frames_in_flight")
+TIMES = tuple(n for n, key in KEYS.items() if key.startswith("times.") and key not in _ALWAYS)
 # Least and most of every whole number; ticks are 0 … 2**30, all others 1 … 2**40.
 _RANGES = {
     name: (0, 1 << 30) if name.endswith("_ticks") else (1, 1 << 40)
@@ -138,13 +145,17 @@ class Chip:
     ``spike`` for every packet it sends.  A packet takes ``hop_x`` / ``hop_y``
     a link and ``hop_local`` from the router into a core, and keeps a link
     busy for ``link``.  The input port sends a packet every ``inject``.
-    ``frames_in_flight`` is for token synchronisation.
+    ``frames_in_flight`` is for token synchronisation.  A time that is not
+    published is None; see :meth:`require_times`.
+
+    ``dead_cores`` hold nothing; their routers work.
 
     Raises
     ------
     ChipError
         A number out of range, an unknown choice, a mesh of more than 2**20
-        cores, index bits with dense storage; names the key.
+        cores, index bits with dense storage, a dead core that is not there;
+        names the key.
     """
 
     name: str
@@ -165,18 +176,19 @@ class Chip:
     axon_entry_bits: int
     index_bits: int
     tick_s: float
-    axon_ticks: int
-    synapse_ticks: int
-    synapse_lanes: int
-    neuron_ticks: int
-    neuron_lanes: int
-    spike_ticks: int
-    hop_x_ticks: int
-    hop_y_ticks: int
-    hop_local_ticks: int
-    link_ticks: int
-    inject_ticks: int
-    barrier_ticks: int
+    axon_ticks: Ticks
+    synapse_ticks: Ticks
+    synapse_lanes: Ticks
+    neuron_ticks: Ticks
+    neuron_lanes: Ticks
+    spike_ticks: Ticks
+    hop_x_ticks: Ticks
+    hop_y_ticks: Ticks
+    hop_local_ticks: Ticks
+    link_ticks: Ticks
+    inject_ticks: Ticks
+    barrier_ticks: Ticks
+    dead_cores: tuple[int, ...] = ()
     facts: dict[str, Fact] = field(default_factory=dict, repr=False, compare=False)
     text: str = field(default="", repr=False, compare=False)
 
@@ -191,10 +203,9 @@ class Chip:
                 )
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            try:
-                value = operator.index(value)
-            except TypeError:
-                raise ChipError(f"{KEYS[name]} is {value!r}; it must be a whole number") from None
+            if value is None and name in TIMES:
+                continue
+            value = _whole(value, KEYS[name])
             if not least <= value <= most:
                 raise ChipError(f"{KEYS[name]} is {value}; it must be {least} to {most}")
             object.__setattr__(self, name, value)
@@ -207,14 +218,26 @@ class Chip:
                 f"core.index_bits is {self.index_bits}, but dense storage has no index; "
                 "set it to 0, or storage to sparse"
             )
+        object.__setattr__(self, "dead_cores", self._dead())
         object.__setattr__(self, "facts", self._facts_now())
+
+    def _dead(self) -> tuple[int, ...]:
+        dead = sorted({_whole(core, "mesh.dead_cores") for core in self.dead_cores})
+        if dead and not 0 <= dead[0] <= dead[-1] < self.cores:
+            wrong = dead[0] if dead[0] < 0 else dead[-1]
+            raise ChipError(
+                f"mesh.dead_cores names core {wrong}; cores of the mesh are 0 to {self.cores - 1}"
+            )
+        return tuple(dead)
 
     def _facts_now(self) -> dict[str, Fact]:
         """Facts as given, but for numbers that differ from them by now."""
         facts = dict(self.facts)
         for name, key in KEYS.items():
             value = getattr(self, name)
-            if key in facts and facts[key].value != value:
+            if value is None:
+                facts.pop(key, None)
+            elif key in facts and facts[key].value != value:
                 source = f"set in Python; the file says {facts[key].value:g}"
                 facts[key] = Fact(value=value, kind="assumed", source=source)
         return facts
@@ -223,6 +246,32 @@ class Chip:
     def cores(self) -> int:
         """Number of cores."""
         return self.columns * self.rows * self.cores_per_tile
+
+    @property
+    def working_cores(self) -> int:
+        """Number of cores that are not dead."""
+        return self.cores - len(self.dead_cores)
+
+    @property
+    def unpublished(self) -> tuple[str, ...]:
+        """Dotted keys of the times that are not known."""
+        return tuple(KEYS[name] for name in TIMES if getattr(self, name) is None)
+
+    def require_times(self) -> None:
+        """Refuse a run in time on a chip that lacks a time.
+
+        Raises
+        ------
+        ChipError
+            Names the first time that is missing.
+        """
+        missing = self.unpublished
+        if missing:
+            more = f" (nor {len(missing) - 1} more times)" if len(missing) > 1 else ""
+            raise ChipError(
+                f"chip {self.name!r} publishes no {missing[0]}{more}; mode 'timed' needs it: "
+                "use mode 'count', or a chip file of your own with a value you assume"
+            )
 
     def tile(self, core: int) -> tuple[int, int]:
         """(column, row) of the tile a core sits on; cores count along rows of tiles."""
@@ -235,6 +284,12 @@ class Chip:
             f"{self.columns} × {self.rows} tiles × {self.cores_per_tile} cores, {self.sync} sync, "
             f"{self.storage} weights, {self.kernels} kernels, {self.dataflow} dataflow"
         )
+        if self.dead_cores:
+            dead = f"dead cores: {', '.join(map(str, self.dead_cores))}"
+            head += "\n" + textwrap.fill(dead, LINE, subsequent_indent="  ")
+        if self.unpublished:
+            missing = f"not published, so no mode 'timed': {', '.join(self.unpublished)}"
+            head += "\n" + textwrap.fill(missing, LINE, subsequent_indent="  ")
         rows = [[key, f"{f.value:.10g}", f.kind] for key, f in self.facts.items()]
         if not rows:
             return head
@@ -304,6 +359,7 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
         f"{table}.{key}": msgspec.convert(entry, Fact)
         for table in TABLES
         for key, entry in data[table].items()
+        if key != "dead_cores"
     }
     try:
         return _chip(parsed, facts, text)
@@ -313,9 +369,8 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
 
 def _chip(file: _File, facts: dict[str, Fact], text: str) -> Chip:
     numbers: dict[str, Any] = {
-        _field_of(table, key): getattr(getattr(file, table), key).value
-        for table, kind in TABLES.items()
-        for key in kind.__struct_fields__
+        name: None if (entry := getattr(getattr(file, table), key)) is None else entry.value
+        for name, (table, key) in ((name, key.split(".")) for name, key in KEYS.items())
     }
     return Chip(
         name=file.name,
@@ -324,7 +379,15 @@ def _chip(file: _File, facts: dict[str, Fact], text: str) -> Chip:
         storage=file.storage,
         kernels=file.kernels,
         dataflow=file.dataflow,
+        dead_cores=file.mesh.dead_cores,
         facts=facts,
         text=text,
         **numbers,
     )
+
+
+def _whole(value: Any, key: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ChipError(f"{key} is {value!r}; it must be a whole number") from None

@@ -155,6 +155,8 @@ def simulate(
     SimulationError
         No samples, labels that are not one integer a sample, an unknown mode
         or detail, or a detail the mode does not have.
+    ChipError
+        The timed mode on a chip whose times are not published.
     TraceError
         The trace cannot be written.
 
@@ -175,6 +177,8 @@ def simulate(
         raise SimulationError(f"detail is {detail!r}; choose one of {', '.join(get_args(Detail))}")
     if detail == "packets" and mode != "timed":
         raise SimulationError(f"mode {mode!r} has no packets to record; use mode='timed'")
+    if mode == "timed":
+        mapping.chip.require_times()
     pieces, samples = _pieces(mapping, inputs, mode)
     streamed = isinstance(inputs, (Iterator, np.memmap))
     known = None if labels is None else _labels(labels, samples)

@@ -10,11 +10,14 @@ import tomllib
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 
 import neuromorph as nm
 from neuromorph.chip import KEYS, PRESETS, Kind, list_chips
-from neuromorph.errors import ChipError
+from neuromorph.errors import ChipError, MappingError
+from neuromorph.mapping import check_fit
+from neuromorph.network import Input, Linear, Network, Readout, Threshold
 
 GXNOR45 = (PRESETS / "gxnor45.toml").read_text(encoding="utf-8")
 
@@ -48,7 +51,9 @@ def broken(tmp_path):
 
 
 def test_list_of_presets():
-    assert {"gxnor45", "loihi14"} <= set(list_chips())
+    assert list_chips() == [
+        "gxnor45", "loihi14", "odin28", "seneca22", "tianjic28", "truenorth28",
+    ]  # fmt: skip
     assert list_chips() == sorted(list_chips())
 
 
@@ -68,9 +73,10 @@ def test_every_number_of_a_preset_has_value_kind_and_source(name):
             assert fact.kind in get_args(Kind)
             assert len(fact.source) > 5
             numbers += 1
-    assert numbers == len(chip.facts) == len(KEYS)
+    assert numbers == len(chip.facts) == len(KEYS) - len(chip.unpublished)
     for field, key in KEYS.items():
-        assert getattr(chip, field) == chip.facts[key].value, field
+        known = chip.facts[key].value if key in chip.facts else None
+        assert getattr(chip, field) == known, field
 
 
 @pytest.mark.parametrize("name", list_chips())
@@ -104,6 +110,154 @@ def test_our_own_core_is_said_to_be_a_design():
     assert {f.kind for f in chip.facts.values()} == {"design"}
     assert "not silicon" in chip.description
     assert chip.tick_s == 2e-9  # 500 MHz
+
+
+PUBLISHED = {  # cores, neurons, axons in: as in the tables of the papers
+    "truenorth28": (4096, 256, 256),
+    "odin28": (1, 256, 256),
+    "tianjic28": (156, 256, 256),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_presets_have_the_published_structure(name):
+    chip = nm.load_chip(name)
+    assert (chip.cores, chip.neurons, chip.axons_in) == PUBLISHED[name]
+
+
+def test_clocks_and_memories_that_are_published():
+    truenorth, odin, tianjic = (nm.load_chip(name) for name in PUBLISHED)
+    assert truenorth.tick_s == 1e-3
+    assert (truenorth.columns, truenorth.rows) == (64, 64)
+    assert truenorth.synapse_bits == 256 * 256
+    assert odin.synapse_bits == 256 * 256 * 4
+    assert odin.tick_s == pytest.approx(1 / 75e6, rel=1e-12)
+    assert odin.synapse_ticks * 256 == 512  # clocks a spike
+    assert tianjic.tick_s == pytest.approx(1 / 300e6, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["odin28", "seneca22", "tianjic28", "truenorth28"])
+def test_what_is_not_published_is_absent_and_refused_by_name(name):
+    chip = nm.load_chip(name)
+    assert "times.hop_x" in chip.unpublished
+    assert "hop_x" not in (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
+    assert chip.hop_x_ticks is None
+    text = sentence(chip.require_times)
+    assert text.startswith(f"chip '{name}' publishes no {chip.unpublished[0]} (nor ")
+    assert text.endswith(
+        " more times); mode 'timed' needs it: use mode 'count', or a chip file of your own with "
+        "a value you assume"
+    )
+    assert f"not published, so no mode 'timed': {chip.unpublished[0]}" in str(chip)
+
+
+def test_times_that_are_given_are_enough():
+    chip = nm.load_chip("tianjic28")
+    fields = [field for field, key in KEYS.items() if key in chip.unpublished]
+    one = dataclasses.replace(chip, **dict.fromkeys(fields[1:], 1))
+    assert sentence(one.require_times).startswith(
+        f"chip 'tianjic28' publishes no {KEYS[fields[0]]}; mode"
+    )
+    dataclasses.replace(chip, **dict.fromkeys(fields, 1)).require_times()
+    nm.load_chip("gxnor45").require_times()
+    without = dataclasses.replace(nm.load_chip("gxnor45"), hop_y_ticks=None)
+    assert without.unpublished == ("times.hop_y",)
+    assert "times.hop_y" not in without.facts
+
+
+def small_networks():
+    """Networks of one and of two layers; the fan-in fits every preset."""
+    rng = np.random.default_rng(2)
+
+    def linear(name, out, fan_in):
+        return Linear(name=name, weights=rng.integers(-1, 2, (out, fan_in)))
+
+    one = [linear("out", 7, 200), Readout()]
+    two = [
+        linear("fc1", 250, 200),
+        Threshold(thresholds=np.tile([-3, 4], (250, 1))),
+        linear("fc2", 7, 250),
+        Readout(),
+    ]
+    entry = Input(shape=(200,))
+    return [Network(name=n, input=entry, layers=w) for n, w in (("one", one), ("two", two))]
+
+
+@pytest.mark.parametrize("name", list_chips())
+def test_counts_are_those_of_the_reference_on_every_preset(name, tmp_path):
+    chip, fitting = nm.load_chip(name), 0
+    samples = np.random.default_rng(3).integers(-1, 2, (5, 200))
+    for network in small_networks():
+        mapping = check_fit(network, chip).mapping
+        if mapping is None:
+            continue
+        fitting += 1
+        file = tmp_path / f"{network.name}.h5"
+        count = nm.simulate(mapping, samples, mode="count", trace=file)
+        truth = nm.simulate(mapping, samples, mode="reference")
+        assert count.counts == truth.counts
+        assert np.array_equal(count.outputs, truth.outputs)
+        with nm.Trace(file) as trace:
+            assert trace.chip == chip
+            assert trace.counts == count.counts
+        if chip.unpublished:
+            assert "mode 'timed' needs it" in sentence(nm.simulate, mapping, samples, mode="timed")
+    assert fitting == (1 if name == "odin28" else 2)
+
+
+def test_the_template_is_a_chip_with_every_key():
+    path = Path(__file__).parents[1] / "docs" / "chip-template.toml"
+    chip = nm.load_chip(path)
+    assert set(chip.facts) == set(KEYS.values())
+    assert chip.unpublished == ()
+    assert nm.map_network(nm.load_network("digits-gxnor"), chip).cores_used > 6
+    commented = path.read_text(encoding="utf-8").replace("# dead_cores", "dead_cores")
+    assert tomllib.loads(commented)["mesh"]["dead_cores"] == [5, 9]
+
+
+# --- dead cores
+
+
+def test_dead_cores_hold_nothing(tmp_path):
+    path = tmp_path / "chip.toml"
+    text = GXNOR45.replace("[mesh]", "[mesh]\ndead_cores = [17, 0, 1, 17]")
+    path.write_text(text, encoding="utf-8")
+    chip = nm.load_chip(path)
+    assert chip.dead_cores == (0, 1, 17)
+    assert chip.working_cores == 253
+    assert "dead cores: 0, 1, 17\n" in str(chip)
+    used = {s.core for s in nm.map_network(nm.load_network("digits-gxnor"), chip).slices}
+    assert len(used) == 6
+    assert not used & {0, 1, 17}
+
+
+def test_too_few_cores_are_left():
+    network, chip = nm.load_network("digits-gxnor"), nm.load_chip("gxnor45")
+    six = dataclasses.replace(chip, dead_cores=range(250))
+    assert {s.core for s in nm.map_network(network, six).slices} == set(range(250, 256))
+    with pytest.raises(MappingError) as caught:
+        nm.map_network(network, dataclasses.replace(chip, dead_cores=range(251)))
+    assert str(caught.value) == (
+        "network 'digits-gxnor' does not fit chip 'gxnor45': whole network (251 of 256 cores are "
+        "dead) needs 6 cores, 5 available; use a larger mesh or larger cores, or a smaller network"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dead", "says"),
+    [
+        ([256], "mesh.dead_cores names core 256; cores of the mesh are 0 to 255"),
+        ([3, -1], "mesh.dead_cores names core -1; cores of the mesh are 0 to 255"),
+        ([1.5], "mesh.dead_cores is 1.5; it must be a whole number"),
+    ],
+)
+def test_dead_cores_that_are_not_there(dead, says):
+    assert sentence(dataclasses.replace, nm.load_chip("gxnor45"), dead_cores=dead) == says
+
+
+def test_dead_cores_in_a_file_are_a_list_of_numbers(broken):
+    text = broken("[mesh]", '[mesh]\ndead_cores = ["a"]')
+    assert text == "Expected `int`, got `str` - at `$.mesh.dead_cores[0]`"
 
 
 def test_tiles_count_along_rows():

@@ -72,7 +72,9 @@ def partition(network: Network, chip: Chip) -> tuple[tuple[Slice, ...] | None, t
     known = [found for found in cuts if found is not None]
     where = "whole network" if len(known) == len(cuts) else "layers that can be cut"
     needed = sum(found.slices for found in known)
-    limits.append(Limit(limit="cores", needed=needed, available=chip.cores, where=where))
+    if chip.dead_cores:
+        where += f" ({len(chip.dead_cores)} of {chip.cores} cores are dead)"
+    limits.append(Limit(limit="cores", needed=needed, available=chip.working_cores, where=where))
     if not all(limit.fits for limit in limits):
         return None, tuple(limits)
     slices = [s for index, found in enumerate(known) for s in _slices(index, found)]

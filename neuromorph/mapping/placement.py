@@ -111,7 +111,7 @@ def snake(traffic: Traffic, chip: Chip) -> NDArray[np.int64]:
 
 def _cores(chip: Chip) -> NDArray[np.int64]:
     """Cores that may hold a slice."""
-    return np.arange(chip.cores)
+    return np.delete(np.arange(chip.cores), np.array(chip.dead_cores, np.int64))
 
 
 def _tiles(chip: Chip, cores: NDArray[np.int64]) -> Tiles:

@@ -179,8 +179,10 @@ def network_info(network: Network) -> NetworkInfo:
 
 
 def chip_json(chip: Chip) -> str:
-    """Every field of a chip but its text, as JSON."""
+    """Every field of a chip but its text, and dead cores only if there are any, as JSON."""
     fields = {name: getattr(chip, name) for name in chip.__dataclass_fields__ if name != "text"}
+    if not chip.dead_cores:  # as files were before chips knew dead cores
+        del fields["dead_cores"]
     return msgspec.json.encode(fields).decode()
 
 
