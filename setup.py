@@ -39,6 +39,7 @@ extensions = [
 ]
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     packages=[*find_packages(include=["neuromorph", "neuromorph.*"]), "neuromorph.networks"],
     ext_modules=cythonize(
         [e for e in extensions if os.path.exists(e.sources[0])],
