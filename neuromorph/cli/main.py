@@ -43,11 +43,12 @@ main.add_command(report)
 @click.argument("network")
 @chip_option
 @click.option("--dry-run", is_flag=True, help="Only say what fits; a misfit is no error.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file to write the mapping to.")
 @as_json
-def map_command(network: str, chip: str, dry_run: bool, as_json: bool) -> None:
+def map_command(network: str, chip: str, dry_run: bool, out: Path | None, as_json: bool) -> None:
     """Place NETWORK on a chip and show where everything sits."""
     from neuromorph.chip import load_chip
-    from neuromorph.mapping import check_fit, map_network
+    from neuromorph.mapping import check_fit, map_network, save_mapping
     from neuromorph.network import load_network
 
     net, target = load_network(network), load_chip(chip)
@@ -55,6 +56,8 @@ def map_command(network: str, chip: str, dry_run: bool, as_json: bool) -> None:
     if not fit.fits and not dry_run:
         map_network(net, target)  # raises the sentence
     mapping = fit.mapping
+    if out is not None and mapping is not None and not dry_run:
+        save_mapping(mapping, out)
     record = {
         "network": net.name,
         "chip": target.name,

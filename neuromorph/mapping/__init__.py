@@ -1,5 +1,6 @@
 """Mapping networks onto chips."""
 
+from neuromorph.mapping.file import load_mapping, save_mapping
 from neuromorph.mapping.mapping import Fit, Mapping, check_fit, map_network
 from neuromorph.mapping.partition import Limit
 from neuromorph.mapping.slices import Slice
@@ -14,5 +15,7 @@ __all__ = [
     "Tally",
     "check_fit",
     "complete",
+    "load_mapping",
     "map_network",
+    "save_mapping",
 ]
