@@ -56,7 +56,8 @@ def correlate(stage: Stage, image: Array, weights: Array) -> Array:
 
 def fire(stage: Stage, sums: Array) -> NDArray[Any]:
     """Sums (batch, channel, row, column) to levels, before the pool."""
-    assert stage.thresholds is not None and stage.directions is not None
+    assert stage.thresholds is not None
+    assert stage.directions is not None
     assert stage.levels is not None
     directed = sums * stage.directions[:, None, None]
     climbed = np.zeros_like(sums)
@@ -75,9 +76,7 @@ def pool(p: Pool, levels: NDArray[Any]) -> NDArray[Any]:
         for x in range(columns):
             top, left = y * p.stride[0], x * p.stride[1]
             cut = levels[:, :, top : top + p.size[0], left : left + p.size[1]]
-            result[:, :, y, x] = np.where(
-                p.minimum, cut.min(axis=(2, 3)), cut.max(axis=(2, 3))
-            )
+            result[:, :, y, x] = np.where(p.minimum, cut.min(axis=(2, 3)), cut.max(axis=(2, 3)))
     return result
 
 
