@@ -13,6 +13,7 @@ import os
 import pickle
 import re
 import struct
+import zlib
 from pathlib import Path
 
 import h5py
@@ -1108,3 +1109,119 @@ def test_a_file_that_would_be_too_large(tmp_path, monkeypatch, sample_bytes):
 def test_functions_are_public():
     assert nm.load_network is load_network
     assert nm.save_network is save_network
+
+
+# --- compressed thresholds (format 1.1)
+
+
+def many_steps(n=8, channels=3, seed=0):
+    """A network whose first layer has 2**n thresholds a channel, sentinels among them."""
+    rng = np.random.default_rng(seed)
+    steps = 1 << n
+    thresholds = np.sort(rng.integers(-(2**31), 2**31, (channels, steps)), axis=1)
+    thresholds[0, : steps // 2] = -(2**31)
+    thresholds[0, -3:] = 2**31 - 1
+    return Network(
+        name="steps",
+        input=Input(shape=(4,), encoding="graded", bits=8),
+        layers=[
+            Linear(name="hidden", weights=random_levels(rng, 8, (channels, 4)), n=8),
+            Threshold(thresholds=thresholds, directions=[1, -1, 1][:channels], n=n),
+            Linear(name="output", weights=random_levels(rng, 1, (2, channels))),
+            Readout(),
+        ],
+    )
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 8])
+def test_thresholds_of_many_steps_come_back(tmp_path, n):
+    network = many_steps(n)
+    data = save_network(network, tmp_path / "net.st").read_bytes()
+    index, _ = unpacked(data)
+    assert ("1.thresholds_z" in index, "1.thresholds" in index) == (n > 4, n <= 4)
+    assert index["__metadata__"]["version"] == ("1.1" if n > 4 else "1.0")
+    same_arrays(load_network(tmp_path / "net.st"), network)
+
+
+def test_a_file_of_version_1_1_is_read():
+    same_arrays(load_network(RELEASED.with_name("network-1.1.safetensors")), many_steps())
+
+
+def test_evenly_spaced_thresholds_take_little(tmp_path):
+    thresholds = np.arange(256) * 37 - 5000 + np.arange(64)[:, None]
+    layers = many_steps().layers
+    network = Network(
+        name="even",
+        input=Input(shape=(4,), encoding="graded", bits=8),
+        layers=[
+            Linear(name="hidden", weights=np.ones((64, 4), int)),
+            Threshold(thresholds=thresholds, n=8),
+            Linear(name="output", weights=np.ones((2, 64), int)),
+            layers[-1],
+        ],
+    )
+    assert save_network(network, tmp_path / "net.st").stat().st_size < thresholds.size // 2
+
+
+def unpacked(data):
+    """Index and body of a file."""
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8:start]), data[start:]
+
+
+def with_stream(data, stream):
+    """The file with another stream of compressed thresholds and the right checksum."""
+    index, body = unpacked(data)
+    about = index.pop("__metadata__")
+    digest, content, new = hashlib.sha256(about["network"].encode()), b"", {}
+    for name in sorted(index):
+        first, last = index[name]["data_offsets"]
+        raw, shape = body[first:last], index[name]["shape"]
+        if name == "1.thresholds_z":
+            raw, shape = stream, [len(stream)]
+        digest.update(f"\n{name} {shape}\n".encode() + raw)
+        new[name] = {**index[name], "shape": shape, "data_offsets": [0, len(raw)], "raw": raw}
+    for name in sorted(new, key=lambda n: (-{"I": 4, "F": 4, "U": 1}[new[n]["dtype"][0]], n)):
+        raw = new[name].pop("raw")
+        new[name]["data_offsets"] = [len(content), len(content) + len(raw)]
+        content += raw
+    new["__metadata__"] = {**about, "sha256": digest.hexdigest()}
+    text = json.dumps(new).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + content
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: b"no stream", "tensor '1.thresholds_z' is no zlib stream"),
+        (lambda s: zlib.compress(bytes(12)), "does not hold exactly 3 × 256 thresholds"),
+        (lambda s: zlib.compress(bytes(3 * 256 * 4 + 1)), "does not hold exactly 3 × 256"),
+        (lambda s: zlib.compress(bytes(1 << 28)), "does not hold exactly 3 × 256"),
+        (lambda s: s + b"x", "does not hold exactly 3 × 256 thresholds"),
+        (lambda s: s[:-4], "does not hold exactly 3 × 256 thresholds"),
+        (
+            lambda s: zlib.compress(np.resize([5, 2**32 - 1], 768).astype("<u4").tobytes()),
+            "thresholds of channel 0 do not ascend",
+        ),
+    ],
+)
+def test_broken_streams_are_refused(tmp_path, change, sentence):
+    data = save_network(many_steps(), tmp_path / "net.st").read_bytes()
+    index, body = unpacked(data)
+    stream = body[slice(*index["1.thresholds_z"]["data_offsets"])]
+    whole = tmp_path / "whole.st"
+    whole.write_bytes(with_stream(data, stream))
+    same_arrays(load_network(whole), many_steps())  # the forger forges well
+    whole.write_bytes(with_stream(data, change(stream)))
+    with pytest.raises(NetworkError, match=sentence):
+        load_network(whole)
+
+
+def test_a_stream_that_would_unpack_to_too_much_is_refused(tmp_path, monkeypatch):
+    save_network(many_steps(), tmp_path / "net.st")
+    monkeypatch.setattr(network_file, "MAX_UNPACKED_BYTES", 3071)
+    with pytest.raises(NetworkError, match="unpacks to 3072 bytes; at most 3071 are read"):
+        load_network(tmp_path / "net.st")
+    plain = save_network(many_steps(), tmp_path / "plain.st")  # the writer does not compress it
+    same_arrays(load_network(plain), many_steps())

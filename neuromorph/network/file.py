@@ -12,6 +12,7 @@ import math
 import os
 import re
 import struct
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,7 +40,9 @@ from neuromorph.packing import pack, unpack
 __all__ = ["find_network", "list_networks", "load_network", "network_folders", "save_network"]
 
 FORMAT = "neuromorph-network"
-VERSION = (1, 0)
+VERSION = (1, 1)
+PLAIN_STEPS = 16  # thresholds of more steps a channel are compressed (format 1.1)
+MAX_UNPACKED_BYTES = 1 << 26  # of thresholds that are compressed
 FILE_NAME = "network.safetensors"
 MAX_FILE_BYTES = 1 << 30
 MAX_HEADER_BYTES = 1 << 20
@@ -105,6 +108,7 @@ class _Header(msgspec.Struct, forbid_unknown_fields=True):
 _DTYPES = {
     "weights": "U8",
     "thresholds": "I32",
+    "thresholds_z": "U8",
     "directions": "I8",
     "scale": "F32",
     "offset": "F32",
@@ -136,6 +140,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     layers: list[dict[str, Any]] = []
     tensors: dict[str, NDArray[Any]] = {}
+    minor = 0
     for index, layer in enumerate(network.layers):
         kind, fields, arrays = describe_layer(layer)
         entry: dict[str, Any] = {"kind": kind, **fields}
@@ -143,6 +148,9 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
             if key == "weights":
                 entry["shape"] = list(array.shape)
                 array = pack(array, fields["n"])
+            is_long = key == "thresholds" and array.shape[1] > PLAIN_STEPS
+            if is_long and array.nbytes <= MAX_UNPACKED_BYTES:
+                key, array, minor = "thresholds_z", _compressed(array), 1
             tensors[f"{index}.{key}"] = np.ascontiguousarray(array)
         layers.append(entry)
     i = network.input
@@ -163,7 +171,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         raise NetworkError(f"network meta cannot be written as JSON: {error}") from None
     metadata = {
         "format": FORMAT,
-        "version": f"{VERSION[0]}.{VERSION[1]}",
+        "version": f"{VERSION[0]}.{minor}",
         "network": text,
         "sha256": _checksum(text, tensors),
     }
@@ -361,7 +369,15 @@ def _parse(data: bytes) -> Network:
         elif isinstance(entry, _Flatten):
             layers.append(Flatten())
         elif isinstance(entry, _Threshold):
-            thresholds, directions = take(index, "thresholds"), take(index, "directions")
+            directions = take(index, "directions")
+            assert directions is not None
+            if f"{index}.thresholds_z" in tensors and f"{index}.thresholds" not in tensors:
+                stream = take(index, "thresholds_z")
+                assert stream is not None
+                shape = (directions.size, Levels(entry.n).size - 1)
+                thresholds: NDArray[Any] | None = _decompressed(stream, shape, index)
+            else:
+                thresholds = take(index, "thresholds")
             assert thresholds is not None
             layers.append(Threshold(thresholds=thresholds, directions=directions, n=entry.n))
         else:
@@ -378,6 +394,34 @@ def _parse(data: bytes) -> Network:
         layers=layers,
         meta=header.meta,
     )
+
+
+def _compressed(thresholds: NDArray[Any]) -> NDArray[np.uint8]:
+    """zlib of the differences along a channel, the first from 0, modulo 2**32.
+
+    Thresholds of many steps are nearly evenly spaced, so little is left.
+    """
+    steps = np.diff(thresholds.astype("<u4"), axis=1, prepend=np.uint32(0))
+    return np.frombuffer(zlib.compress(steps.astype("<u4").tobytes(), 9), np.uint8)
+
+
+def _decompressed(stream: NDArray[Any], shape: tuple[int, int], index: int) -> NDArray[Any]:
+    """Inverse of :func:`_compressed`; never more bytes than the shape takes."""
+    size = 4 * shape[0] * shape[1]
+    where = f"tensor '{index}.thresholds_z'"
+    if size > MAX_UNPACKED_BYTES:
+        raise NetworkError(
+            f"{where} unpacks to {size} bytes; at most {MAX_UNPACKED_BYTES} are read"
+        )
+    decompressor = zlib.decompressobj()
+    try:
+        data = decompressor.decompress(stream.tobytes(), size + 1)
+    except zlib.error as error:
+        raise NetworkError(f"{where} is no zlib stream: {error}") from None
+    if len(data) != size or not decompressor.eof or decompressor.unused_data:
+        raise NetworkError(f"{where} does not hold exactly {shape[0]} × {shape[1]} thresholds")
+    steps = np.frombuffer(data, "<u4").reshape(shape)
+    return np.cumsum(steps, axis=1, dtype=np.uint32).view(np.int32)
 
 
 def _checksum(text: str, tensors: dict[str, NDArray[Any]]) -> str:
