@@ -20,12 +20,6 @@ from neuromorph.training.functional import transition, uniform, weight_keys
 __all__ = ["DST", "Increments", "parameter_groups"]
 
 Increments = Literal["sgd", "momentum", "adam", "adam8"]
-_STATE: dict[Increments, tuple[str, ...]] = {
-    "sgd": (),
-    "momentum": ("first",),
-    "adam": ("first", "second"),
-    "adam8": ("first", "second"),
-}
 _BITS: dict[Increments, int] = {
     "sgd": 0,
     "momentum": 32,
@@ -122,7 +116,7 @@ class DST(torch.optim.Optimizer):
     ) -> None:
         if not lr >= 0:
             raise RecipeError(f"learning rate is {lr}; it must be at least 0")
-        if increments not in _STATE:
+        if increments not in _BITS:
             raise RecipeError(f"increments is {increments!r}; use one of {get_args(Increments)}")
         if not all(0 <= beta < 1 for beta in betas):
             raise RecipeError(f"betas are {tuple(betas)}; each must be from 0 to below 1")
@@ -199,16 +193,14 @@ def _increment(
     beta1, beta2 = group["betas"]
     if rule == "sgd":
         return gradient * -float(group["lr"])
+    if rule == "momentum":
+        first = _moment(state, "first", gradient).lerp_(gradient, 1 - beta1)
+        return first * -float(group["lr"])
     if rule == "adam8":
         first, second = moments.load(state, gradient)
     else:
-        for key in _STATE[rule]:
-            if key not in state:
-                state[key] = torch.zeros_like(gradient)
-        first, second = state["first"], state.get("second", gradient)
+        first, second = (_moment(state, name, gradient) for name in ("first", "second"))
     first.lerp_(gradient, 1 - beta1)
-    if rule == "momentum":
-        return first * -float(group["lr"])
     second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     step = state["step"]
     scale = group["lr"] / (1 - beta1**step)
@@ -217,3 +209,11 @@ def _increment(
     if rounding is not None:
         moments.store(state, first, second, rounding)
     return increment
+
+
+def _moment(state: dict[str, Any], name: str, like: Tensor) -> Tensor:
+    """A moment of the state, zeros at first."""
+    if name not in state:
+        state[name] = torch.zeros_like(like)
+    moment: Tensor = state[name]
+    return moment

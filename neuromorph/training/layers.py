@@ -155,7 +155,7 @@ class DiscreteConv2d(_Discrete):
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """The same tensor with channels innermost: a third less time a step on CPU.
+    """The same tensor with channels innermost, which torch convolves faster on CPU.
 
     torch takes a tensor of one channel for either order, so its strides are set by hand.
     """

@@ -31,7 +31,7 @@ from neuromorph.training.checkpoint import write_file
 from neuromorph.training.curves import can_draw, draw_curves
 from neuromorph.training.export import export
 from neuromorph.training.recipe import Recipe
-from neuromorph.training.train import Trained, train
+from neuromorph.training.train import Trained, Training, train
 
 __all__ = ["train_seeds"]
 
@@ -153,13 +153,12 @@ def _side_by_side(
     progress: bool,
 ) -> None:
     """Train seeds to their end in processes of their own; their checkpoints are the result."""
-    options = {"folder": folder, "out": out, "progress": False}
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(jobs, mp_context=context) as pool,
         tqdm(total=len(seeds), desc=recipe.name, unit="seed", disable=not progress) as bar,
     ):
-        waiting = [pool.submit(_to_checkpoint, recipe, seed, options) for seed in seeds]
+        waiting = [pool.submit(_to_checkpoint, recipe, seed, folder, out) for seed in seeds]
         try:
             for done in as_completed(waiting):
                 done.result()
@@ -169,8 +168,13 @@ def _side_by_side(
             raise
 
 
-def _to_checkpoint(recipe: Recipe, seed: int, options: dict[str, Any]) -> None:
-    train(recipe, seed=seed, **options)
+def _to_checkpoint(
+    recipe: Recipe, seed: int, folder: str | os.PathLike[str] | None, out: Path
+) -> None:
+    """Train to the end; the test images are left to whoever asks for the result."""
+    training = Training(recipe, seed=seed, folder=folder, out=out)
+    training.resume()
+    training.run()
 
 
 def _write_network(

@@ -186,6 +186,30 @@ class Training:
             range(len(self.history)), key=lambda e: (self.history[e]["validation_accuracy"], -e)
         )
 
+    def run(self, *, progress: bool = False) -> None:
+        """Train to the end of the schedule; ``progress`` shows a bar on standard error.
+
+        Raises
+        ------
+        RecipeError
+            As :meth:`epoch`; a folder that cannot be written is told before
+            the first.
+        """
+        probe = self.checkpoint.with_suffix(".probe")
+        write_file(probe, b"")
+        probe.unlink()
+        with tqdm(
+            total=self.recipe.training.epochs,
+            initial=len(self.history),
+            desc=f"{self.recipe.name} seed {self.seed}",
+            unit="epoch",
+            disable=not progress,
+        ) as bar:
+            while not self.is_done:
+                entry = self.epoch()
+                bar.set_postfix(validation=f"{entry['validation_accuracy']:.2%}", refresh=False)
+                bar.update()
+
     def finish(self) -> Trained:
         """Read the test images, once, and measure."""
         deployed = self.model
@@ -314,21 +338,7 @@ def train(
         finite, a folder that cannot be written.
     """
     training = Training(recipe.with_epochs(epochs), seed=seed, folder=folder, out=out)
-    probe = training.checkpoint.with_suffix(".probe")
-    write_file(probe, b"")  # a folder that cannot be written is told before hours of training
-    probe.unlink()
     if resume:
         training.resume()
-    total = training.recipe.training.epochs
-    with tqdm(
-        total=total,
-        initial=len(training.history),
-        desc=f"{recipe.name} seed {seed}",
-        unit="epoch",
-        disable=not progress,
-    ) as bar:
-        while not training.is_done:
-            entry = training.epoch()
-            bar.set_postfix(validation=f"{entry['validation_accuracy']:.2%}", refresh=False)
-            bar.update()
+    training.run(progress=progress)
     return training.finish()
