@@ -979,3 +979,35 @@ def test_a_recipe_without_network_says_so(tmp_path, monkeypatch):
     answer = CliRunner().invoke(main, ["run", "mine"])
     assert answer.exit_code == 2
     assert "network 'mine' has a recipe but is not trained; neuromorph train mine" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["report", "run.h5", "-o", "run.h5"],
+        ["report", "run.html"],
+        ["trace", "export", "run.h5", "--to", "perfetto", "-o", "./run.h5"],
+        ["trace", "repack", "run.h5", "run.h5"],
+        ["trace", "replay", "run.h5", "-o", "run.h5"],
+        ["map", "net.st", "--out", "net.st"],
+    ],
+)
+def test_commands_do_not_write_over_the_file_they_read(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_network(nm.load_network("digits-gxnor"), "net.st")
+    common = ["run", "digits-gxnor", "--samples", "1", "--trace"]
+    for name in ("run.h5", "run.html"):
+        assert CliRunner().invoke(main, [*common, name]).exit_code == 0
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    answer = CliRunner().invoke(main, command)
+    assert answer.exit_code == 2
+    assert "is read or written by this command already; choose another name" in answer.stderr
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_dry_run_with_a_file_to_write_is_refused(tmp_path):
+    out = tmp_path / "placed.map"
+    answer = CliRunner().invoke(main, ["map", "digits-gxnor", "--dry-run", "--out", str(out)])
+    assert answer.exit_code == 2
+    assert "--dry-run writes nothing; leave it out to write a mapping" in answer.stderr
+    assert not out.exists()

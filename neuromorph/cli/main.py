@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neuromorph import __version__
-from neuromorph.cli.common import LINE, Group, as_json, chip_option, emit, paragraph, prices_option
+from neuromorph.cli.common import (
+    LINE,
+    Group,
+    as_json,
+    check_outputs,
+    chip_option,
+    emit,
+    paragraph,
+    prices_option,
+)
 from neuromorph.cli.running import demo, run
 from neuromorph.cli.tracing import report, trace_group
 from neuromorph.cli.training import train
@@ -51,12 +60,15 @@ def map_command(network: str, chip: str, dry_run: bool, out: Path | None, as_jso
     from neuromorph.mapping import check_fit, map_network, save_mapping
     from neuromorph.network import load_network
 
+    if out is not None and dry_run:
+        raise click.UsageError("--dry-run writes nothing; leave it out to write a mapping (--out)")
+    check_outputs([out], [network, chip])
     net, target = load_network(network), load_chip(chip)
     fit = check_fit(net, target)
     if not fit.fits and not dry_run:
         map_network(net, target)  # raises the sentence
     mapping = fit.mapping
-    if out is not None and mapping is not None and not dry_run:
+    if out is not None and mapping is not None:
         save_mapping(mapping, out)
     record = {
         "network": net.name,

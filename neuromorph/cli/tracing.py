@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neuromorph.cli.common import Group, as_json, emit, paragraph, prices_option
+from neuromorph.cli.common import (
+    Group,
+    as_json,
+    check_outputs,
+    emit,
+    paragraph,
+    prices_option,
+)
 
 if TYPE_CHECKING:
     from neuromorph.trace import Difference
@@ -74,6 +81,7 @@ def trace_replay(file: Path, network: str | None, out: Path | None, as_json: boo
     from neuromorph.network import load_network
     from neuromorph.trace import Trace, replay
 
+    check_outputs([out], [file, network])
     with Trace(file) as trace:
         net = load_network(trace.network_name if network is None else network)
         found = replay(trace, net, out)
@@ -103,6 +111,7 @@ def trace_repack(file: Path, target: Path, compression: str, as_json: bool) -> N
     """Write FILE again as TARGET: the same data, another compression."""
     from neuromorph.trace import repack
 
+    check_outputs([target], [file])
     before = file.stat().st_size if file.exists() else 0
     written = repack(file, target, compression=compression)  # type: ignore[arg-type]
     after = written.stat().st_size
@@ -138,6 +147,7 @@ def trace_export(
         "csv": ".csv", "sonata": ".sonata.h5", "perfetto": ".perfetto.json", "sanafe": ".sanafe"
     }  # fmt: skip
     path = file.with_suffix(endings[target]) if out is None else out
+    check_outputs([path], [file])
     with Trace(file) as trace:
         written = export_trace(trace, path, to=target, samples=samples)  # type: ignore[arg-type]
     parts = sorted(written.iterdir()) if written.is_dir() else [written]
@@ -168,6 +178,7 @@ def report(file: Path, out: Path | None, prices: str, as_json: bool) -> None:
 
     table = load_prices(prices)
     target = file.with_suffix(".html") if out is None else out
+    check_outputs([target], [file, prices])
     with Trace(file) as trace:
         written = write_report(trace, target, prices=table)
         complete = trace.complete
