@@ -118,7 +118,7 @@ def test_command(tmp_path):
     )
     dry = tmp_path / "dry.json"
     result = CliRunner().invoke(main, ["map", "digits-gxnor", "--dry-run", "--out", str(dry)])
-    assert result.exit_code == 0
+    assert result.exit_code == 2  # a file that was asked for is never silently left out
     assert not dry.exists()
 
 
