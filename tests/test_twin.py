@@ -35,7 +35,7 @@ from neuromorph.kernels import counting as kernel_counting
 from neuromorph.kernels import timed as kernel_timed
 from neuromorph.levels import Levels
 from neuromorph.mapping import complete, map_network
-from neuromorph.mapping.packets import PACKET_DTYPE
+from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, SIDES
 from neuromorph.network import (
     THRESHOLD_MAX,
     THRESHOLD_MIN,
@@ -101,10 +101,15 @@ def every_width(mapping, encoded, monkeypatch, **options):
 
 
 def run_timed(engine, mapping, encoded):
-    """Tally and all packets."""
-    packets = []
-    tally = engine.timed(mapping, encoded, sink=lambda p: packets.append(p.copy()))
-    return tally, np.concatenate([*packets, np.zeros(0, PACKET_DTYPE)])
+    """Tally, all packets and all hops."""
+    packets, hops = [np.zeros(0, PACKET_DTYPE)], [np.zeros(0, HOP_DTYPE)]
+    tally = engine.timed(
+        mapping,
+        encoded,
+        sink=lambda p: packets.append(p.copy()),
+        hops=lambda h: hops.append(h.copy()),
+    )
+    return tally, np.concatenate(packets), np.concatenate(hops)
 
 
 def check_times(a, b):
@@ -112,6 +117,33 @@ def check_times(a, b):
     assert np.array_equal(a.started, b.started)
     assert np.array_equal(a.finished, b.finished)
     assert np.array_equal(a.active_ticks, b.active_ticks)
+
+
+def check_hops(mapping, tally, packets, hops):
+    """Every packet walks link by link from its source to its core, and no tick is lost."""
+    chip, (router, side) = mapping.chip, np.divmod(hops["link"], len(SIDES))
+    order = np.argsort(hops["packet"], kind="stable")
+    last = np.flatnonzero(side[order] == SIDES.index("core"))
+    first = np.concatenate([[0], last + 1])[:-1].astype(int)
+    assert hops["packet"][order][first].tolist() == list(range(len(packets)))
+    delivered = packets[np.argsort(hops["packet"][side == SIDES.index("core")])]
+    assert hops["tick"][order][last].tolist() == delivered["delivered"].tolist()
+    assert hops["tick"][order][first[last > first]].tolist() == (
+        delivered["sent"][last > first].tolist()
+    )
+    at = {"source": first, "target": last}
+    for end, places in at.items():
+        x, y = mapping.tiles[delivered[end]].T
+        assert (router[order][places] == y * chip.columns + x).all(), end
+    moves = np.array([1, -1, chip.columns, -chip.columns, 0])[side[order]]
+    ticks = np.array([chip.hop_x_ticks] * 2 + [chip.hop_y_ticks] * 2 + [0])[side[order]]
+    left = hops["tick"][order] + hops["waited"][order] + ticks
+    inner = np.setdiff1d(np.arange(len(hops)), last)
+    assert (router[order][inner] + moves[inner] == router[order][inner + 1]).all()
+    local = chip.hop_local_ticks * np.isin(inner + 1, last)
+    assert (left[inner] + local == hops["tick"][order][inner + 1]).all()
+    for name, sides in (("hop_x", (0, 1)), ("hop_y", (2, 3)), ("hop_local", (4,))):
+        assert np.isin(side, sides).sum() == tally.counted[name].sum()
 
 
 # --- random networks
@@ -129,11 +161,13 @@ def test_counting_kernel_reference_and_oracle_agree(seed, monkeypatch):
 @pytest.mark.parametrize("seed", range(1000, 1120))
 def test_timed_kernel_and_reference_agree(seed):
     mapping, raw, encoded = case(seed, batch=4)
-    slow, slow_packets = run_timed(reference_timed, mapping, encoded)
-    fast, fast_packets = run_timed(kernel_timed, mapping, encoded)
+    slow, slow_packets, slow_hops = run_timed(reference_timed, mapping, encoded)
+    fast, fast_packets, fast_hops = run_timed(kernel_timed, mapping, encoded)
     check_same(fast, slow)
     check_times(fast, slow)
     assert np.array_equal(fast_packets, slow_packets)
+    assert np.array_equal(fast_hops, slow_hops)
+    check_hops(mapping, fast, fast_packets, fast_hops)
     check_same(fast, reference_counting.count(mapping, encoded))
     check_tally(mapping, fast, run_oracle(mapping.network, raw))
 
@@ -461,12 +495,12 @@ def test_a_slow_core_that_feeds_nobody_keeps_its_frames_apart():
     raw[:, 1:, :2] = 0  # one spike at most for the fast core, sixteen for the slow one
     raw[:, :, 2:] |= 1
     encoded = network.encode(raw)
-    slow, slow_packets = run_timed(reference_timed, mapping, encoded)
+    slow, slow_packets, _ = run_timed(reference_timed, mapping, encoded)
     late = slow_packets[(slow_packets["target"] == 4) & (slow_packets["source"] == 2)]
     early = slow_packets[(slow_packets["target"] == 4) & (slow_packets["source"] == 1)]
     ahead = [int((early["delivered"] < t).sum()) for t in late["delivered"]]
     assert max(ahead) > 2 * frames // 2, "the fast core is not ahead"
-    fast, fast_packets = run_timed(kernel_timed, mapping, encoded)
+    fast, fast_packets, _ = run_timed(kernel_timed, mapping, encoded)
     check_same(fast, slow)
     check_times(fast, slow)
     assert np.array_equal(fast_packets, slow_packets)

@@ -40,6 +40,15 @@ cdef extern from "timed.h" nogil:
     ctypedef struct tm_record:
         int64_t sent
 
+    ctypedef struct tm_hop:
+        int64_t tick
+
+    ctypedef struct tm_recording:
+        tm_record *packets
+        tm_hop *hops
+        int64_t packet_room, hop_room
+        int64_t packets_made, hops_made
+
     ctypedef struct tm_chip:
         int32_t barrier_sync, sparse, frames_in_flight
         int32_t columns, tile_rows
@@ -54,11 +63,12 @@ cdef extern from "timed.h" nogil:
                    const int16_t *, int64_t, int64_t, int32_t *, int64_t, int64_t **,
                    int64_t *, int64_t *, int64_t *)
     void tm_free(tm_run *)
-    int tm_advance(tm_run *, tm_record *, int64_t, int64_t *, int64_t)
+    int tm_advance(tm_run *, tm_recording *, int64_t)
     int64_t tm_frames_done(const tm_run *)
 
 
 RECORD_BYTES = 34
+HOP_BYTES = 24
 
 
 cdef class TimedRun:
@@ -160,19 +170,22 @@ cdef class TimedRun:
             free(s)
             free(r)
 
-    def advance(self, unsigned char[::1] records, int64_t events):
-        """Go on; (finished?, records written).  ``records`` None: no recording."""
-        cdef int64_t recorded = 0, capacity = 0
-        cdef tm_record *out = NULL
+    def advance(self, unsigned char[::1] packets, unsigned char[::1] hops, int64_t events):
+        """Go on; (finished?, packet records, hop records).  None: not recorded."""
+        cdef tm_recording made
         cdef int result
-        if records is not None:
-            capacity = records.shape[0] // RECORD_BYTES
-            out = <tm_record *>&records[0]
+        made.packets, made.hops, made.packet_room, made.hop_room = NULL, NULL, 0, 0
+        if packets is not None:
+            made.packet_room = packets.shape[0] // RECORD_BYTES
+            made.packets = <tm_record *>&packets[0]
+        if hops is not None:
+            made.hop_room = hops.shape[0] // HOP_BYTES
+            made.hops = <tm_hop *>&hops[0]
         with nogil:
-            result = tm_advance(self.run, out, capacity, &recorded, events)
+            result = tm_advance(self.run, &made, events)
         if result == TM_NO_MEMORY:
             raise MemoryError
-        return result == 0, recorded
+        return result == 0, made.packets_made, made.hops_made
 
     @property
     def frames_done(self):

@@ -5,6 +5,7 @@
 
 typedef struct {
     int64_t sent;
+    uint64_t number;
     int32_t frame, source, target, payload, next;
     uint32_t neuron;
     int16_t x, y;
@@ -33,13 +34,12 @@ struct tm_run {
     int64_t *link_free;
     event *agenda;
     int64_t agenda_size, agenda_room;
-    uint64_t scheduled;
+    uint64_t scheduled, sent;
     packet *packets;
     int32_t packet_free, packet_room, packet_used;
     int64_t next_frame, frames_done, step, now;
     int begun, failed;
-    tm_record *records;
-    int64_t capacity, recorded;
+    tm_recording *recording;
 };
 
 /* --- agenda: a 4-ary heap on (tick, order) */
@@ -203,6 +203,7 @@ static void emit(tm_run *r, int64_t tick, int32_t number) {
     q->source = number;
     q->target = row->target + target;
     q->sent = tick;
+    q->number = r->sent++;
     q->x = (int16_t)row->tile_x;
     q->y = (int16_t)row->tile_y;
     tally(r, q->payload ? TM_PACKET_OUT : TM_TOKEN_OUT, q->frame, number, 1);
@@ -212,6 +213,15 @@ static void emit(tm_run *r, int64_t tick, int32_t number) {
 }
 
 /* --- the mesh */
+
+static void record_hop(tm_run *r, int64_t tick, const packet *q, int32_t x, int32_t y,
+                       int32_t side, int64_t waited) {
+    tm_recording *made = r->recording;
+    if (!made->hops) return;
+    uint32_t router = (uint32_t)(y * r->chip.columns + x);
+    tm_hop hop = {tick, q->number, router * TM_SIDES + (uint32_t)side, (uint32_t)waited};
+    made->hops[made->hops_made++] = hop;
+}
 
 static void hop(tm_run *r, int64_t tick, int32_t p) {
     packet *q = &r->packets[p];
@@ -234,6 +244,7 @@ static void hop(tm_run *r, int64_t tick, int32_t p) {
     int64_t start = tick > *free_at ? tick : *free_at;
     *free_at = start + r->chip.link;
     tally(r, what, q->frame, q->source, 1);
+    record_hop(r, tick, q, q->x, q->y, side, start - tick);
     if (side == 0) q->x++;
     else if (side == 1) q->x--;
     else if (side == 2) q->y++;
@@ -275,11 +286,12 @@ static void deliver(tm_run *r, int64_t tick, int32_t p) {
     }
     int32_t queue = q->frame % row->queues;
     tally(r, q->payload ? TM_SPIKE_IN : TM_TOKEN_IN, q->frame, q->target, 1);
-    if (r->records) {
+    if (r->recording->packets) {
         tm_record record = {(uint32_t)q->frame, (uint32_t)q->source, q->neuron,
                             (uint32_t)q->target, (int16_t)q->payload, q->sent, tick};
-        r->records[r->recorded++] = record;
+        r->recording->packets[r->recording->packets_made++] = record;
     }
+    record_hop(r, tick, q, row->tile_x, row->tile_y, TM_SIDES - 1, 0);
     q->next = -1;
     if (row->queue_first[queue] < 0) row->queue_first[queue] = p;
     else r->packets[row->queue_last[queue]].next = p;
@@ -455,17 +467,17 @@ static void begin_step(tm_run *r) {
     r->step++;
 }
 
-int tm_advance(tm_run *r, tm_record *records, int64_t capacity, int64_t *recorded,
-               int64_t events) {
-    r->records = records;
-    r->recorded = 0;
+int tm_advance(tm_run *r, tm_recording *made, int64_t events) {
+    r->recording = made;
+    made->packets_made = made->hops_made = 0;
     int result = TM_PAUSED;
     while (events-- > 0) {
         if (r->failed) {
             result = TM_NO_MEMORY;
             break;
         }
-        if (records && r->recorded == capacity) break;
+        if (made->packets && made->packets_made == made->packet_room) break;
+        if (made->hops && made->hops_made == made->hop_room) break;
         if (r->agenda_size) {
             handle(r, pop(r));
             continue;
@@ -484,7 +496,6 @@ int tm_advance(tm_run *r, tm_record *records, int64_t capacity, int64_t *recorde
             break;
         }
     }
-    *recorded = r->recorded;
     return result;
 }
 

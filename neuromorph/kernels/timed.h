@@ -64,6 +64,22 @@ typedef struct __attribute__((packed)) {
     int64_t sent, delivered;
 } tm_record;
 
+enum { TM_SIDES = 5 };             /* east, west, south, north, core */
+
+typedef struct __attribute__((packed)) {
+    int64_t tick;
+    uint64_t packet;
+    uint32_t link, waited;         /* link: router × TM_SIDES + side */
+} tm_hop;
+
+/* Room for records; NULL: not wanted. */
+typedef struct {
+    tm_record *packets;
+    tm_hop *hops;
+    int64_t packet_room, hop_room; /* at least 1 where wanted */
+    int64_t packets_made, hops_made;
+} tm_recording;
+
 typedef struct {
     int32_t barrier_sync, sparse, frames_in_flight;
     int32_t columns, tile_rows;
@@ -81,10 +97,9 @@ tm_run *tm_new(const tm_chip *chip, const tm_stage *stages, int32_t stage_count,
                int64_t *started, int64_t *finished, int64_t *active_ticks);
 void tm_free(tm_run *run);
 
-/* Go on until done, or `records` is full, or `events` agenda events were
- * handled.  records NULL: no recording. */
-int tm_advance(tm_run *run, tm_record *records, int64_t capacity, int64_t *recorded,
-               int64_t events);
+/* Go on until done, or a recording is full, or `events` agenda events were
+ * handled. */
+int tm_advance(tm_run *run, tm_recording *recording, int64_t events);
 int64_t tm_frames_done(const tm_run *run);
 
 #endif

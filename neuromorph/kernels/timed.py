@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuromorph.kernels._timed import TimedRun
 from neuromorph.mapping import COUNTED, Mapping, Tally
-from neuromorph.mapping.packets import PACKET_DTYPE, PacketSink
+from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, PacketSink
 from neuromorph.network import Stage
 
 __all__ = ["timed"]
@@ -25,12 +25,14 @@ def timed(
     inputs: NDArray[np.int16],
     *,
     sink: PacketSink | None = None,
+    hops: HopSink | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tally:
     """Run encoded inputs (batch, size) tick by tick.
 
-    ``sink`` gets the records of delivered packets, a bounded batch at a time
-    (valid until it returns); ``progress`` the number of samples read out.
+    ``sink`` gets the records of delivered packets, ``hops`` those of packets at
+    every router, a bounded batch at a time (valid until it returns);
+    ``progress`` the number of samples read out.
     """
     chip, network, frames = mapping.chip, mapping.network, len(inputs)
     inputs = np.ascontiguousarray(inputs, np.int16)
@@ -68,12 +70,15 @@ def timed(
             inputs,
             results,
         )
-        buffer = None if sink is None else np.empty(RECORDS * PACKET_DTYPE.itemsize, np.uint8)
+        packets = None if sink is None else np.empty(RECORDS, PACKET_DTYPE)
+        routed = None if hops is None else np.empty(RECORDS, HOP_DTYPE)
         done = False
         while not done:
-            done, recorded = run.advance(buffer, EVENTS)
-            if sink is not None and buffer is not None and recorded:
-                sink(buffer.view(PACKET_DTYPE)[:recorded])
+            done, delivered, crossed = run.advance(_bytes(packets), _bytes(routed), EVENTS)
+            if sink is not None and packets is not None and delivered:
+                sink(packets[:delivered])
+            if hops is not None and routed is not None and crossed:
+                hops(routed[:crossed])
             if progress is not None:
                 progress(run.frames_done)
     finished, started = results["finished"], results["started"]
@@ -86,6 +91,10 @@ def timed(
         started=started,
         finished=finished,
     )
+
+
+def _bytes(records: NDArray[Any] | None) -> NDArray[np.uint8] | None:
+    return None if records is None else records.view(np.uint8)
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

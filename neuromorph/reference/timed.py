@@ -29,11 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.mapping import COUNTED, Mapping, Slice, Tally
-from neuromorph.mapping.packets import PACKET_DTYPE, TOKEN, PacketSink
+from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, SIDES, TOKEN, HopSink, PacketSink
 from neuromorph.network import Stage
 from neuromorph.reference.counting import fire, pool
 
 __all__ = ["timed"]
+
+STEPS = {"east": (1, 0), "west": (-1, 0), "south": (0, 1), "north": (0, -1)}
 
 
 @dataclass(slots=True)
@@ -45,7 +47,8 @@ class Packet:
     neuron: int
     target: int
     payload: int
-    sent: int
+    sent: int = 0
+    number: int = 0
 
 
 @dataclass(slots=True)
@@ -68,21 +71,32 @@ class Row:
     touched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
 
-def timed(mapping: Mapping, inputs: NDArray[np.int16], *, sink: PacketSink | None = None) -> Tally:
+def timed(
+    mapping: Mapping,
+    inputs: NDArray[np.int16],
+    *,
+    sink: PacketSink | None = None,
+    hops: HopSink | None = None,
+) -> Tally:
     """Run encoded inputs (batch, size) tick by tick.
 
-    ``sink`` gets the record of every delivered packet.  The tally carries
-    ticks, busy ticks of every row, and start and finish of every sample.
+    ``sink`` gets the record of every delivered packet, ``hops`` that of every
+    packet at every router.  The tally carries ticks, busy ticks of every row,
+    and start and finish of every sample.
     """
-    return _Run(mapping, inputs, sink).run()
+    return _Run(mapping, inputs, sink, hops).run()
 
 
 class _Run:
     def __init__(
-        self, mapping: Mapping, inputs: NDArray[np.int16], sink: PacketSink | None
+        self,
+        mapping: Mapping,
+        inputs: NDArray[np.int16],
+        sink: PacketSink | None,
+        hops: HopSink | None,
     ) -> None:
         self.mapping, self.chip, self.network = mapping, mapping.chip, mapping.network
-        self.inputs, self.sink, self.frames = inputs, sink, len(inputs)
+        self.inputs, self.sink, self.hops, self.frames = inputs, sink, hops, len(inputs)
         self.counted = {n: np.zeros((self.frames, mapping.rows), np.int64) for n in COUNTED}
         self.outputs = np.zeros((self.frames, self.network.classes), np.int32)
         self.levels = [
@@ -93,9 +107,9 @@ class _Run:
         self.started, self.finished = np.zeros(self.frames, int), np.zeros(self.frames, int)
         self.read_out = np.zeros(self.frames, int)  # read-out cores done with each frame
         self.active_ticks = np.zeros(mapping.rows, np.int64)
-        self.link_free: dict[tuple[tuple[int, int], str], int] = {}
+        self.link_free: dict[int, int] = {}
         self.agenda: list[tuple[int, int, str, Any]] = []
-        self.scheduled = 0
+        self.scheduled = self.sent = 0
         self.next_frame = self.frames_done = 0
         self.rows = [self._row(r) for r in range(mapping.rows)]
         for row in self.rows:
@@ -205,11 +219,11 @@ class _Run:
             for payload in payloads:
                 for target in np.flatnonzero(wanted):
                     row.outbox.append(
-                        Packet(frame, row.number, int(neuron), row.targets[target], payload, 0)
+                        Packet(frame, row.number, int(neuron), row.targets[target], payload)
                     )
         if self.chip.sync == "token":
             for target in np.flatnonzero(sends.any(axis=0)):
-                row.outbox.append(Packet(frame, row.number, TOKEN, row.targets[target], 0, 0))
+                row.outbox.append(Packet(frame, row.number, TOKEN, row.targets[target], 0))
         self.active_ticks[row.number] += row.gap * len(row.outbox)
         if row.outbox:
             self.schedule(tick + row.gap, "emit", row)
@@ -218,7 +232,8 @@ class _Run:
 
     def emit(self, tick: int, row: Row) -> None:
         packet = row.outbox.popleft()
-        packet.sent = tick
+        packet.sent, packet.number = tick, self.sent
+        self.sent += 1
         kind = "packet_out" if packet.payload else "token_out"
         self.counted[kind][packet.frame, row.number] += 1
         self.hop(tick, (packet, row.tile))
@@ -242,18 +257,24 @@ class _Run:
         packet, (x, y) = about
         to_x, to_y = self.rows[packet.target].tile
         if x != to_x:
-            step, action, ticks = (1 if to_x > x else -1, 0), "hop_x", self.chip.hop_x_ticks
+            side, action, ticks = "east" if to_x > x else "west", "hop_x", self.chip.hop_x_ticks
         elif y != to_y:
-            step, action, ticks = (0, 1 if to_y > y else -1), "hop_y", self.chip.hop_y_ticks
+            side, action, ticks = "south" if to_y > y else "north", "hop_y", self.chip.hop_y_ticks
         else:
             self.counted["hop_local"][packet.frame, packet.source] += 1
             self.schedule(tick + self.chip.hop_local_ticks, "deliver", packet)
             return
-        link = ((x, y), f"{step}")
+        link = (y * self.chip.columns + x) * len(SIDES) + SIDES.index(side)
         start = max(tick, self.link_free.get(link, 0))
         self.link_free[link] = start + self.chip.link_ticks
         self.counted[action][packet.frame, packet.source] += 1
-        self.schedule(start + ticks, "hop", (packet, (x + step[0], y + step[1])))
+        self.record_hop(tick, packet, link, start - tick)
+        step_x, step_y = STEPS[side]
+        self.schedule(start + ticks, "hop", (packet, (x + step_x, y + step_y)))
+
+    def record_hop(self, tick: int, packet: Packet, link: int, waited: int) -> None:
+        if self.hops is not None:
+            self.hops(np.array([(tick, packet.number, link, waited)], HOP_DTYPE))
 
     def deliver(self, tick: int, packet: Packet) -> None:
         row = self.rows[packet.target]
@@ -270,6 +291,9 @@ class _Run:
                 tick,
             )
             self.sink(np.array([record], PACKET_DTYPE))
+        x, y = row.tile
+        core = (y * self.chip.columns + x) * len(SIDES) + SIDES.index("core")
+        self.record_hop(tick, packet, core, 0)
         row.queues.setdefault(packet.frame, deque()).append(packet)
         if not row.busy:
             self.serve(tick, row)
