@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from neuromorph.errors import SimulationError
 
-__all__ = ["ACTIONS", "Counts", "Dataflow", "Hardware", "format_table"]
+__all__ = [
+    "ACTIONS",
+    "LEARNING_ACTIONS",
+    "Counts",
+    "Dataflow",
+    "Hardware",
+    "Totals",
+    "format_table",
+]
 
 Dataflow = Literal["scatter"]
 
@@ -49,6 +57,26 @@ ACTIONS: dict[str, str] = {
     "pool_cmp": "comparisons of levels in a max-pool",
 }
 _INDEX = {name: i for i, name in enumerate(ACTIONS)}
+
+# What learning does beside the inference it learns from; a table of its own, so that
+# inference alone never carries it.
+LEARNING_ACTIONS: dict[str, str] = {
+    "margin_cmp": "comparisons of sums that find the rival and the margin",
+    "centre_update": "running means and spreads moved, one a neuron and sum",
+    "error_event": "errors: neurons whose error is not zero",
+    "error_packet": "errors, partial sums of errors and labels sent, one for each destination core",
+    "error_hop": "links crossed by them",
+    "transposed_read_bits": "bits of synapse memory fetched to carry errors back",
+    "error_add": "additions of an error into a partial sum",
+    "window_cmp": "comparisons of a sum with the window around its thresholds",
+    "dst_attempt": "synapses where a non-zero level meets a non-zero error",
+    "prng_bits": "random bits drawn",
+    "lut_read": "look-ups of a transition probability",
+    "synapse_read_bits": "bits of synapse states read by attempts",
+    "dst_transition": "synapse states that moved",
+    "weight_write_bits": "bits of synapse states written",
+    "accumulator_bits": "bits of mini-batch accumulators read and written",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +193,11 @@ class Counts:
         """Number of inferences."""
         return int(self.values.shape[0])
 
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """Names of the last axis."""
+        return tuple(ACTIONS)
+
     def total(self, action: str) -> int:
         """One action summed over everything."""
         return int(self[action].sum())
@@ -250,6 +283,69 @@ class Counts:
             f"counts per inference, mean of {self.samples} on {self.hardware.chip}\n"
             + format_table(["layer", *columns, "resting"], rows)
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Totals:
+    """Tallies summed over samples: row × action, of inference or of learning.
+
+    Parameters
+    ----------
+    actions : sequence of str
+        Names of the last axis: those of :data:`ACTIONS` or of
+        :data:`LEARNING_ACTIONS`.
+    values : int64 array, shape (rows, actions)
+    layers : sequence of str, one a row
+    samples : int
+        Samples the sums are over.
+    hardware : Hardware
+
+    Raises
+    ------
+    SimulationError
+        Arrays that do not fit together, or a negative tally.
+    """
+
+    actions: tuple[str, ...]
+    values: NDArray[np.int64]
+    layers: tuple[str, ...]
+    samples: int
+    hardware: Hardware
+    ticks: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "actions", tuple(self.actions))
+        object.__setattr__(self, "layers", tuple(self.layers))
+        shape = (len(self.layers), len(self.actions))
+        if self.values.dtype.kind not in "iu" or self.values.shape != shape:
+            raise SimulationError(
+                f"totals are {self.values.dtype} of shape {list(self.values.shape)}; "
+                f"need integers of shape {list(shape)}"
+            )
+        if self.values.size and int(self.values.min()) < 0:
+            raise SimulationError("totals hold a negative tally")
+        self.values.setflags(write=False)
+
+    def __getitem__(self, action: str) -> NDArray[np.int64]:
+        """Tallies of one action, one a row."""
+        if action not in self.actions:
+            raise KeyError(f"no action {action!r}; actions are {', '.join(self.actions)}")
+        return self.values[:, self.actions.index(action)]
+
+    def total(self, action: str) -> int:
+        """One action summed over everything."""
+        return int(self[action].sum())
+
+    def per_sample(self, action: str) -> float:
+        """Mean of one action over the samples."""
+        return self.total(action) / self.samples if self.samples else 0.0
+
+    def by_layer(self) -> dict[str, NDArray[np.int64]]:
+        """Totals over cores: layer → (actions,)."""
+        return {
+            layer: self.values[[name == layer for name in self.layers]].sum(axis=0)
+            for layer in dict.fromkeys(self.layers)
+        }
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

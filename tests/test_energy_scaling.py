@@ -24,7 +24,7 @@ from neuromorph.energy import (
     scale_prices,
 )
 from neuromorph.errors import PriceError
-from neuromorph.events import ACTIONS
+from neuromorph.events import ACTIONS, LEARNING_ACTIONS
 
 NODES = st.floats(7.0, 45.0)
 PARTS = st.sampled_from(["logic", "sram", "wire"])
@@ -214,7 +214,7 @@ def test_every_price_of_a_preset_says_where_it_is_from(name: str) -> None:
     for price in (*prices.actions.values(), *prices.static.values()):
         assert len(price.source) > 15, price.name
         assert price.low < price.value < price.high, price.name
-    assert set(prices.actions) | set(prices.free) - {"static"} <= set(ACTIONS)
+    assert set(prices.actions) | set(prices.free) - {"static"} <= {*ACTIONS, *LEARNING_ACTIONS}
 
 
 @pytest.mark.parametrize(

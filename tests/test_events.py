@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import neuromorph as nm
 from networks import random_mapping, random_network, random_samples
+from neuromorph import events
 from neuromorph.errors import SimulationError
 from neuromorph.events import ACTIONS, Counts, Hardware, format_table
 
@@ -343,3 +344,46 @@ def test_relations_between_actions(seed, mode):
     assert (updates == network.neurons).all(), "every neuron is thresholded or read out"
     assert set(counts.by_layer()) == {"input", *(s.name for s in network.stages)}
     assert counts == counts.join([counts])
+
+
+# --- totals of learning
+
+
+def test_learning_actions_are_a_table_of_their_own():
+    assert not set(events.LEARNING_ACTIONS) & set(ACTIONS)
+    assert len(set(events.LEARNING_ACTIONS.values())) == len(events.LEARNING_ACTIONS)
+
+
+def totals(**given):
+    names = tuple(events.LEARNING_ACTIONS)
+    values = np.arange(3 * len(names)).reshape(3, len(names))
+    hardware = Hardware(
+        chip="c", dataflow="scatter", tick_s=1e-9, cores_used=2,
+        synapse_memory_bits=8, state_memory_bits=8, axon_memory_bits=8,
+    )  # fmt: skip
+    settings = {
+        "actions": names,
+        "values": values,
+        "layers": ("input", "a", "a"),
+        "samples": 4,
+        "hardware": hardware,
+    }
+    return events.Totals(**{**settings, **given})
+
+
+def test_totals_add_up_by_action_and_layer():
+    found = totals()
+    n = len(events.LEARNING_ACTIONS)
+    place = list(events.LEARNING_ACTIONS).index("dst_attempt")
+    assert found.total("dst_attempt") == 3 * place + 3 * n
+    assert found.per_sample("dst_attempt") == found.total("dst_attempt") / 4
+    assert found.by_layer()["a"].tolist() == (found.values[1] + found.values[2]).tolist()
+    with pytest.raises(KeyError, match="no action 'acc_add'"):
+        found["acc_add"]
+
+
+def test_totals_refuse_what_does_not_fit():
+    with pytest.raises(SimulationError, match=r"totals are int64 of shape \[2, 2\]; need integers"):
+        totals(values=np.zeros((2, 2), np.int64))
+    with pytest.raises(SimulationError, match="totals hold a negative tally"):
+        totals(values=np.full((3, len(events.LEARNING_ACTIONS)), -1))

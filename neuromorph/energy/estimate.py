@@ -21,7 +21,7 @@ from neuromorph.energy.prices import AXON_ENTRY_BITS, BANDS, MEMORIES, Prices
 from neuromorph.energy.report import EnergyReport
 from neuromorph.energy.terms import Floats, Swing, Term
 from neuromorph.errors import PriceError, check_type
-from neuromorph.events import ACTIONS, Counts, Hardware
+from neuromorph.events import Counts, Hardware, Totals
 
 __all__ = ["estimate_energy"]
 
@@ -30,7 +30,7 @@ MAX_INTERVAL_S = 1e9  # some thirty years
 
 
 def estimate_energy(
-    counts: Counts,
+    counts: Counts | Totals,
     prices: Prices,
     *,
     interval_s: float | None = None,
@@ -41,7 +41,8 @@ def estimate_energy(
 
     Parameters
     ----------
-    counts : Counts
+    counts : Counts or Totals
+        Of a run, or of what learning did.
     prices : Prices
         See :func:`neuromorph.energy.load_prices`.
     interval_s : float, optional
@@ -68,7 +69,8 @@ def estimate_energy(
     Time and memory: the samples are summed first, so the rest does not depend
     on their number.
     """
-    check_type(counts, Counts, "counts", PriceError, "give run.counts or trace.counts")
+    if not isinstance(counts, Totals):
+        check_type(counts, Counts, "counts", PriceError, "give run.counts or trace.counts")
     check_type(prices, Prices, "prices", PriceError, "give load_prices(name)")
     if counts.samples == 0:
         raise PriceError("counts hold no samples; there is no inference to price")
@@ -84,14 +86,14 @@ def estimate_energy(
 
     layers = {k: v / counts.samples for k, v in counts.by_layer().items()}
     tally = np.sum(list(layers.values()), axis=0)
-    used = [a for i, a in enumerate(ACTIONS) if tally[i] > 0]
+    used = [a for i, a in enumerate(counts.actions) if tally[i] > 0]
     terms: dict[str, Term] = {}
     swings: dict[str, Swing] = {}
     unpriced = prices.unpriced(used)
     problems = [_no_price(unpriced, prices.name)] if unpriced else []
     by_layer = {name: np.zeros(draws) for name in layers}
     nominal_by_layer = dict.fromkeys(layers, 0.0)
-    for i, action in enumerate(ACTIONS):
+    for i, action in enumerate(counts.actions):
         if action not in used:
             continue
         try:

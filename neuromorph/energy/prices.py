@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from neuromorph.errors import PriceError
-from neuromorph.events import ACTIONS, format_table
+from neuromorph.events import ACTIONS, LEARNING_ACTIONS, format_table
 
 __all__ = [
     "BANDS",
@@ -60,6 +60,10 @@ MEMORIES: Mapping[str, str] = MappingProxyType(
         "state_read_bits": "state_memory_bits",
         "state_write_bits": "state_memory_bits",
         "axon_read": "axon_memory_bits",
+        "transposed_read_bits": "synapse_memory_bits",
+        "synapse_read_bits": "synapse_memory_bits",
+        "weight_write_bits": "synapse_memory_bits",
+        "accumulator_bits": "synapse_memory_bits",
     }
 )
 AXON_ENTRY_BITS = 64
@@ -376,7 +380,6 @@ class Prices:
 
 
 def _check_action(action: str, where: str) -> None:
-    if action not in ACTIONS:
-        raise PriceError(
-            f"{where} names unknown action {action!r}; actions are {', '.join(ACTIONS)}"
-        )
+    known = (*ACTIONS, *LEARNING_ACTIONS)
+    if action not in known:
+        raise PriceError(f"{where} names unknown action {action!r}; actions are {', '.join(known)}")

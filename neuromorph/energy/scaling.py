@@ -201,9 +201,13 @@ def scale_prices(
 
 def part_of(action: str) -> Part:
     """What an action is made of: memory for bits, tables and neuron scans, wires for hops."""
-    if action.endswith("_bits") or action.startswith(("neuron_update", "axon_read")):
+    if action == "prng_bits":
+        return "logic"
+    if action.endswith("_bits") or action.startswith(
+        ("neuron_update", "centre_update", "axon_read")
+    ):
         return "sram"
-    if action.startswith(("hop_", "barrier")):
+    if action.startswith(("hop_", "error_hop", "barrier")):
         return "wire"
     return "logic"
 
