@@ -1,6 +1,7 @@
 """Data sets as integer arrays, split once and for all into train, validation, test.
 
-``digits`` is built in; the others are read from a folder.  Nothing is downloaded.
+``digits`` is built in; the others are read from a folder.  Nothing is downloaded
+here (:mod:`neuromorph.fetch` does that when asked to).
 Images have shape (samples, channels, height, width), labels (samples,).
 """
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from neuromorph import draws
 from neuromorph.errors import MissingDependencyError, RecipeError
 
-__all__ = ["DATA_NAMES", "Dataset", "data_folder", "load_data"]
+__all__ = ["DATA_NAMES", "MNIST_FILES", "Dataset", "data_folder", "load_data", "read_idx"]
 
 DATA_NAMES = ("digits", "mnist", "cifar10-jpeg")
 
@@ -44,6 +45,7 @@ _MNIST = {
     "t10k-images-idx3-ubyte.gz": ("2646ac647ad5339dbf082846283269ea", 10_000),
     "t10k-labels-idx1-ubyte.gz": ("27ae3e4e09519cfbb04c329615203637", 10_000),
 }
+MNIST_FILES = tuple(_MNIST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -180,9 +182,10 @@ def _mnist(folder: Path) -> Dataset:
     if missing:
         raise RecipeError(
             f"data set 'mnist' lacks {', '.join(missing)}; looked in {places[0]} and {places[1]}; "
-            "name the folder that holds the four files with --data FOLDER or NEUROMORPH_DATA"
+            "name the folder that holds the four files with --data FOLDER or NEUROMORPH_DATA, or "
+            "get them with: neuromorph data fetch mnist"
         )
-    images, labels, test_images, test_labels = (_idx(place / file) for file in _MNIST)
+    images, labels, test_images, test_labels = (read_idx(place / file) for file in _MNIST)
     return Dataset(
         name="mnist",
         maximum=255,
@@ -195,8 +198,14 @@ def _mnist(folder: Path) -> Dataset:
     )
 
 
-def _idx(path: Path) -> NDArray[Any]:
-    """Content of one official MNIST file; the checksum stands for every other check."""
+def read_idx(path: Path) -> NDArray[Any]:
+    """Content of one official MNIST file; the checksum stands for every other check.
+
+    Raises
+    ------
+    RecipeError
+        A file that cannot be read or is not the official one of its name.
+    """
     md5, count = _MNIST[path.name]
     is_images = "images" in path.name
     header = _IDX_HEADERS["images" if is_images else "labels"]

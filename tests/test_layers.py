@@ -12,14 +12,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "neuromorph"
 
-# From the bottom up.  ``draws`` and ``data`` serve training and commands; the
+# From the bottom up.  ``draws``, ``data`` and ``fetch`` serve training and commands; the
 # row "simulate · trace" of the design is two rows: a run may be recorded, a
 # trace knows no runs.
 ROWS = [
     {"errors"},
     {"levels", "draws"},
     {"events", "packing", "data"},
-    {"network", "chip"},
+    {"network", "chip", "fetch"},
     {"mapping"},
     {"kernels", "reference"},
     {"trace"},

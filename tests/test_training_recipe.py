@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from neuromorph.data import load_data
 from neuromorph.errors import RecipeError
 from neuromorph.training import build_model, load_recipe, parse_recipe
-from neuromorph.training.recipe import ConvLayer, LinearLayer, Recipe
+from neuromorph.training.recipe import ConvLayer, LinearLayer, OptimizerPart, Recipe
 
 TEXT = """
 name = "tiny"
@@ -206,3 +206,13 @@ def test_every_key_is_in_the_docs():
             assert f"`{part}.{key}`" in table or f"`.{key}`" in table or f"`{key}`" in table, key
     for layer in (ConvLayer, LinearLayer):
         assert all(key in table for key in layer.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "half"),
+    [("quadratic", 0.25), ("linear", 0.5), ("constant", 1.0), ("exponential", 0.01)],
+)
+def test_schedules_start_at_one_and_fall(schedule, half):
+    rules = OptimizerPart(schedule=schedule)
+    assert rules.factor(0.0) == 1.0
+    assert rules.factor(0.5) == pytest.approx(half, rel=1e-12)  # 10 ** x is rounded

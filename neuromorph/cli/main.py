@@ -21,6 +21,7 @@ from neuromorph.cli.common import (
     paragraph,
     prices_option,
 )
+from neuromorph.cli.data import data_group
 from neuromorph.cli.running import demo, run
 from neuromorph.cli.tracing import report, trace_group
 from neuromorph.cli.training import train
@@ -44,6 +45,7 @@ def main() -> None:
 main.add_command(demo)
 main.add_command(run)
 main.add_command(train)
+main.add_command(data_group)
 main.add_command(trace_group)
 main.add_command(report)
 

@@ -57,6 +57,9 @@ _Rate = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
+Schedule = Literal["quadratic", "linear", "constant", "exponential"]  # see `factor`
+
+
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -133,9 +136,21 @@ class OptimizerPart(_Part, frozen=True):
     betas: tuple[_Beta, _Beta] = (0.99, 0.999)
     rate: _Rate = 0.03  # of discrete weights, at the start
     float_rate: _Rate = 0.03  # of batch-norm γ and β, at the start; same schedule
-    schedule: Literal["quadratic", "linear", "constant"] = "quadratic"  # × (1 − t)², 1 − t, 1
+    schedule: Schedule = "quadratic"
     m: _Positive = 3.0
     transition: Transition = "tanh"
+
+    def factor(self, t: float) -> float:
+        """What rates are multiplied by at the fraction t of the schedule.
+
+        (1 − t)², 1 − t, 1, or 10⁻⁴ᵗ (from 10⁻² to 10⁻⁶ in the authors' code).
+        """
+        return {
+            "quadratic": (1 - t) ** 2,
+            "linear": 1 - t,
+            "constant": 1.0,
+            "exponential": 10 ** (-4 * t),
+        }[self.schedule]
 
 
 class TrainingPart(_Part, frozen=True):

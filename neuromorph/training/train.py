@@ -252,7 +252,7 @@ class Training:
     def _set_rate(self, t: float) -> None:
         """Learning rates at the fraction t of the whole schedule."""
         rules = self.recipe.optimizer
-        factor = {"quadratic": (1 - t) ** 2, "linear": 1 - t, "constant": 1.0}[rules.schedule]
+        factor = rules.factor(t)
         for group in self.optimizer.param_groups:
             group["lr"] = (rules.float_rate if group["layer"] is None else rules.rate) * factor
 
