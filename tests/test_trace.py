@@ -31,7 +31,7 @@ from neuromorph.mapping.packets import PACKET_DTYPE, TOKEN
 from neuromorph.network import Conv2d, Flatten, Input, Linear, Readout, Threshold
 from neuromorph.reference import timed as reference_timed
 from neuromorph.simulation import CHUNK
-from neuromorph.trace import Recorder, Trace, door, recorder, validate
+from neuromorph.trace import Recorder, Trace, blank, door, recorder, validate, writing
 from neuromorph.trace.synapses import EVENT_COLUMNS
 from neuromorph.trace.unfinished import Unfinished
 
@@ -410,7 +410,7 @@ def test_only_the_time_of_creation_tells_two_files_apart(digits, tmp_path, monke
         def now(cls, tz=None):
             return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
 
-    monkeypatch.setattr(recorder, "datetime", Stopped)
+    monkeypatch.setattr(blank, "datetime", Stopped)
     mapping, images, labels = digits
     nm.simulate(mapping, images, mode="timed", labels=labels, trace=tmp_path / "a.h5")
     time.sleep(1.1)  # HDF5 has time stamps of its own, in seconds
@@ -424,7 +424,7 @@ def test_rows_do_not_depend_on_the_batch_split(digits, tmp_path, monkeypatch):
     mapping, images, labels = digits
     for name, chunk in (("a.h5", 100), ("b.h5", 7), ("c.h5", 1)):
         monkeypatch.setitem(CHUNK, "count", chunk)
-        monkeypatch.setattr(recorder, "SPIKE_BLOCK_CELLS", chunk * 500)
+        monkeypatch.setattr(writing, "SPIKE_BLOCK_CELLS", chunk * 500)
         nm.simulate(mapping, images, labels=labels, trace=tmp_path / name)
         assert validate(tmp_path / name) == []
     first = contents(tmp_path / "a.h5", but=["created"])
@@ -434,7 +434,7 @@ def test_rows_do_not_depend_on_the_batch_split(digits, tmp_path, monkeypatch):
 
 def test_flushed_packets_can_be_read_while_the_run_goes_on(digits, tmp_path, monkeypatch):
     """They leave memory a full buffer at a time, and another process may look at them."""
-    monkeypatch.setattr(recorder, "BUFFERED_PACKETS", 1000)
+    monkeypatch.setattr(recorder, "BUFFERED_ROWS", 1000)
     mapping, images, _ = digits
     path, seen = tmp_path / "run.h5", []
     ask = "import sys; from neuromorph.trace import Trace; t = Trace(sys.argv[1]); "
@@ -443,6 +443,7 @@ def test_flushed_packets_can_be_read_while_the_run_goes_on(digits, tmp_path, mon
     def take(self, records, real=Recorder.packets):
         real(self, records)
         if not seen:
+            self._tasks.join()  # full buffers are on the disk, what is left of one is not
             command = [sys.executable, "-c", ask, f"{path}.partial"]
             seen.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             with Trace(f"{path}.partial") as trace:
@@ -477,7 +478,7 @@ def test_rows_are_on_the_disk_before_they_count(digits, tmp_path, monkeypatch):
         real(self, name, value)
 
     monkeypatch.setattr(h5py.AttributeManager, "modify", modify)
-    monkeypatch.setattr(recorder, "BUFFERED_PACKETS", 20_000)
+    monkeypatch.setattr(recorder, "BUFFERED_ROWS", 20_000)
     nm.simulate(mapping, images, mode="timed", labels=labels, trace=path)
     assert len(seen) > 3
     assert seen == sorted(seen)
@@ -485,14 +486,16 @@ def test_rows_are_on_the_disk_before_they_count(digits, tmp_path, monkeypatch):
 
 def test_a_file_that_grows_while_it_is_opened(digits, tmp_path, monkeypatch):
     mapping, _, _ = digits
-    monkeypatch.setattr(recorder, "BUFFERED_PACKETS", 100)
+    monkeypatch.setattr(recorder, "BUFFERED_ROWS", 100)
     records = np.zeros(100, PACKET_DTYPE)
     with Recorder(tmp_path / "run.h5", mapping, detail="packets", mode="timed") as open_one:
         open_one.packets(records)
+        open_one.flush()
 
         def look_over(path, file, real=door._look_over):
             real(path, file)
             open_one.packets(records)
+            open_one.flush()
 
         monkeypatch.setattr(door, "_look_over", look_over)
         with Trace(tmp_path / "run.h5.partial") as trace:

@@ -39,10 +39,10 @@ import neuromorph as nm
 from neuromorph.data import load_data
 from neuromorph.errors import TraceError
 from neuromorph.simulation import CHUNK
-from neuromorph.trace import Trace, recorder, validate
+from neuromorph.trace import Trace, blank, recorder, validate
 
 CHUNK["count"] = 10
-recorder.BUFFERED_PACKETS = recorder.CHUNK_ROWS = 5000
+recorder.BUFFERED_ROWS = blank.CHUNK_ROWS = 5000
 mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
 images = load_data("digits").test_images[:60]
 
@@ -148,13 +148,13 @@ def test_the_short_reader_of_the_document_reads_an_unfinished_file(tmp_path, mon
     monkeypatch.setitem(CHUNK, "count", 10)
     calls = []
 
-    def fail(self, *arguments, real=recorder.Recorder.batch, **options):
+    def fail(self, *arguments, real=recorder.Writer.batch, **options):
         calls.append(1)
         if len(calls) == 4:
             os._exit(9)  # nothing is closed
         real(self, *arguments, **options)
 
-    monkeypatch.setattr(recorder.Recorder, "batch", fail)
+    monkeypatch.setattr(recorder.Writer, "batch", fail)
     child = os.fork()
     if child == 0:
         mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
@@ -391,13 +391,12 @@ def unfinished(tmp_path_factory):
     path = tmp_path_factory.mktemp("unfinished") / "run.h5"
     script(
         """
-class Stop(recorder.Recorder):
-    def _finish(self):
-        print("0", flush=True)
-        os._exit(0)
+def stop(self):
+    self.flush()
+    print("0", flush=True)
+    os._exit(0)
 
-import neuromorph.simulation
-neuromorph.simulation.Recorder = Stop
+recorder.Writer.finish = stop
 images = images[:1]
 record(sys.argv[1], "timed")
 """,

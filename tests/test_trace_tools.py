@@ -201,7 +201,7 @@ def test_what_we_do_not_know_is_repacked_too(traces, tmp_path):
 
 def test_what_cannot_be_repacked(traces, mapping, tmp_path):
     path = traces["count", "counts"]
-    with pytest.raises(TraceError, match="compression is 'zip'; choose one of none, gzip"):
+    with pytest.raises(TraceError, match="compression is 'zip'; choose one of none, gzip, lz4"):
         repack(path, tmp_path / "b.h5", compression="zip")
     with pytest.raises(TraceError, match="it is a folder"):
         repack(path, tmp_path)

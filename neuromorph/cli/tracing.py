@@ -101,10 +101,10 @@ def _say_difference(found: Difference | None, as_json: bool, same: str) -> None:
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--compression",
-    type=click.Choice(["none", "gzip"]),
+    type=click.Choice(["none", "gzip", "lz4", "zstd"]),
     default="gzip",
     show_default=True,
-    help="How the rows are stored; none is largest and fastest to read.",
+    help="How the rows are stored; none is largest; lz4 and zstd need hdf5plugin, also to read.",
 )
 @as_json
 def trace_repack(file: Path, target: Path, compression: str, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Traces: the recorded events of a run (HDF5, ``docs/trace-format.md``)."""
 
+from neuromorph.trace.compression import COMPRESSIONS, Compression
 from neuromorph.trace.differences import Difference, difference
 from neuromorph.trace.reader import Trace
 from neuromorph.trace.recorder import Recorder
@@ -9,6 +10,8 @@ from neuromorph.trace.schema import Detail
 from neuromorph.trace.validate import validate
 
 __all__ = [
+    "COMPRESSIONS",
+    "Compression",
     "Detail",
     "Difference",
     "Recorder",

@@ -209,7 +209,7 @@ class Trace:
         self._columns["samples"]["outputs"] = column(
             path, root, "samples/outputs", np.dtype("<i4"), (None, self.network_info.classes)
         )
-        for name, wanted in (("spikes", schema.SPIKE_COLUMNS), ("packets", schema.PACKET_COLUMNS)):
+        for name, wanted in schema.EVENT_COLUMNS.items():
             if name in schema.tables_of(self.detail):
                 self._columns[name] = {
                     n: column(path, root, f"{name}/{n}", d, (None,)) for n, d in wanted.items()

@@ -5,27 +5,23 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import h5py
 import numpy as np
 
 from neuromorph.errors import TraceError
+from neuromorph.trace.compression import Compression, filters_of
 from neuromorph.trace.container import create, group
 from neuromorph.trace.door import open_file
 from neuromorph.trace.reader import Trace
+from neuromorph.trace.schema import EVENT_COLUMNS
 from neuromorph.trace.seal import write_seal
 
-__all__ = ["COMPRESSIONS", "Compression", "repack"]
-
-Compression = Literal["none", "gzip"]
-COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
+__all__ = ["repack"]
 
 BLOCK_BYTES = 1 << 24
-_FILTERS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
-}
+LEVEL = 4  # packing again has time
 
 
 def repack(
@@ -40,15 +36,19 @@ def repack(
     ----------
     source, target : path
         They may be the same; the file appears when it is whole.
-    compression : {"none", "gzip"}
+    compression : {"none", "gzip", "lz4", "zstd"}
+        Of spikes, packets and hops; with lz4 and zstd the smaller tables are
+        gzip.
 
     Raises
     ------
     TraceError
         Source is no whole trace, or target cannot be written.
+    MissingDependencyError
+        lz4 or zstd without hdf5plugin.
     """
-    if compression not in COMPRESSIONS:
-        raise TraceError(f"compression is {compression!r}; choose one of {', '.join(COMPRESSIONS)}")
+    events = {"fletcher32": True} | filters_of(compression, level=LEVEL)
+    others = events if compression == "none" else filters_of("gzip", level=LEVEL)
     with Trace(source) as trace:
         if not trace.complete:
             raise TraceError(f"{trace.path} did not finish; only whole traces are repacked")
@@ -59,7 +59,8 @@ def repack(
             raise TraceError(f"cannot repack {old} as {new}: it is a folder")
         with open_file(old) as read, open(partial, "w+b") as image, create(image) as written:
             _copy_attributes(read, written)
-            _copy(read, written, _FILTERS[compression])
+            for name, thing in read.items():
+                _copy(thing, written, name, events if name in EVENT_COLUMNS else others)
         write_seal(partial)
         partial.replace(new)
     except BaseException as error:
@@ -72,25 +73,24 @@ def repack(
     return new
 
 
-def _copy(read: h5py.Group, written: h5py.Group, filters: dict[str, Any]) -> None:
-    """Everything in a group, what we do not know included."""
-    for name, thing in read.items():
-        if isinstance(thing, h5py.Group):
-            made = group(written, name)
-            _copy_attributes(thing, made)
-            _copy(thing, made, filters)
-        elif isinstance(thing, h5py.Dataset) and thing.chunks and thing.maxshape[0] is None:
-            dataset = written.create_dataset(
-                name, thing.shape, thing.dtype, maxshape=thing.maxshape, chunks=thing.chunks,
-                fletcher32=True, **filters,
-            )  # fmt: skip
-            _copy_attributes(thing, dataset)
-            row = max(1, thing.dtype.itemsize * int(np.prod(thing.shape[1:])))
-            step = max(thing.chunks[0], BLOCK_BYTES // row // thing.chunks[0] * thing.chunks[0])
-            for start in range(0, len(thing), step):
-                dataset[start : start + step] = thing[start : start + step]
-        else:
-            read.copy(thing, written, name)
+def _copy(thing: Any, written: h5py.Group, name: str, filters: dict[str, Any]) -> None:
+    """A group or dataset with everything in it, what we do not know included."""
+    if isinstance(thing, h5py.Group):
+        made = group(written, name)
+        _copy_attributes(thing, made)
+        for inner, part in thing.items():
+            _copy(part, made, inner, filters)
+    elif isinstance(thing, h5py.Dataset) and thing.chunks and thing.maxshape[0] is None:
+        dataset = written.create_dataset(
+            name, thing.shape, thing.dtype, maxshape=thing.maxshape, chunks=thing.chunks, **filters
+        )
+        _copy_attributes(thing, dataset)
+        row = max(1, thing.dtype.itemsize * int(np.prod(thing.shape[1:])))
+        step = max(thing.chunks[0], BLOCK_BYTES // row // thing.chunks[0] * thing.chunks[0])
+        for start in range(0, len(thing), step):
+            dataset[start : start + step] = thing[start : start + step]
+    else:
+        thing.parent.copy(thing, written, name)
 
 
 def _copy_attributes(read: Any, written: Any) -> None:

@@ -18,6 +18,7 @@ from neuromorph.network import Encoding, Network
 
 __all__ = [
     "DETAILS",
+    "EVENT_COLUMNS",
     "FORMAT",
     "HARDWARE",
     "MAPPING_COLUMNS",
@@ -76,6 +77,10 @@ SPIKE_COLUMNS: dict[str, np.dtype[Any]] = {
 }
 PACKET_COLUMNS: dict[str, np.dtype[Any]] = {
     name: PACKET_DTYPE[name] for name in PACKET_DTYPE.names or ()
+}
+EVENT_COLUMNS: dict[str, dict[str, np.dtype[Any]]] = {
+    "spikes": SPIKE_COLUMNS,
+    "packets": PACKET_COLUMNS,
 }
 # The tables that grow, in the order of the attribute ``flushed``.
 TABLES = ("samples", "spikes", "packets")
