@@ -18,6 +18,7 @@ from neuromorph.kernels import timed as kernel_timed
 from neuromorph.mapping import Mapping, Tally, complete
 from neuromorph.reference import counting as reference_counting
 from neuromorph.trace import Detail, Recorder
+from neuromorph.trace.schema import TIMED_DETAILS
 
 __all__ = ["Mode", "Run", "simulate"]
 
@@ -117,7 +118,7 @@ def simulate(
     *,
     mode: Mode = "count",
     labels: ArrayLike | None = None,
-    trace: str | os.PathLike[str] | None = None,
+    trace: str | os.PathLike[str] | Recorder | None = None,
     detail: Detail | None = None,
 ) -> Run:
     """Run samples through a mapped network.
@@ -137,12 +138,13 @@ def simulate(
         levels and counts are the same.
     labels : integer array, shape (samples,), optional
         Written to the trace.
-    trace : path, optional
+    trace : path or Recorder, optional
         HDF5 file to record.  Until it is complete it carries the suffix
-        ``.partial``.
-    detail : {"counts", "spikes", "packets"}, optional
-        What the trace holds; packets (the default) need the timed mode, else
-        spikes.
+        ``.partial``.  A :class:`~neuromorph.trace.Recorder` of this mapping and
+        mode has a detail and a compression of its own.
+    detail : {"counts", "spikes", "packets", "hops"}, optional
+        What the trace holds; packets (the default) and hops need the timed
+        mode, else spikes.
 
     Returns
     -------
@@ -171,12 +173,19 @@ def simulate(
     check_type(mapping, Mapping, "mapping", SimulationError, "give map_network(network, chip)")
     if mode not in get_args(Mode):
         raise SimulationError(f"mode is {mode!r}; choose one of {', '.join(get_args(Mode))}")
-    if detail is None:
+    if isinstance(trace, Recorder):
+        if trace.mapping is not mapping or trace.mode != mode or detail not in (None, trace.detail):
+            raise SimulationError(
+                f"the recorder of {trace.path} was made for another mapping, mode or detail; "
+                "make one for this run"
+            )
+        detail = trace.detail
+    elif detail is None:
         detail = "packets" if mode == "timed" else "spikes"
     if detail not in get_args(Detail):
         raise SimulationError(f"detail is {detail!r}; choose one of {', '.join(get_args(Detail))}")
-    if detail == "packets" and mode != "timed":
-        raise SimulationError(f"mode {mode!r} has no packets to record; use mode='timed'")
+    if detail in TIMED_DETAILS and mode != "timed":
+        raise SimulationError(f"mode {mode!r} has no {detail} to record; use mode='timed'")
     if mode == "timed":
         mapping.chip.require_times()
     pieces, samples = _pieces(mapping, inputs, mode)
@@ -184,7 +193,9 @@ def simulate(
     known = None if labels is None else _labels(labels, samples)
     if trace is None:
         return _run(mapping, pieces, samples, streamed, mode, known, None)
-    with Recorder(trace, mapping, detail=detail, mode=mode) as recorder:
+    if not isinstance(trace, Recorder):
+        trace = Recorder(trace, mapping, detail=detail, mode=mode)
+    with trace as recorder:
         run = _run(mapping, pieces, samples, streamed, mode, known, recorder)
     return run
 
@@ -245,9 +256,12 @@ def _run(
     with tqdm(total=samples, unit="sample", disable=None, delay=1.0, leave=False) as bar:
         for encoded in pieces:
             if mode == "timed":
-                sink = None if recorder is None else recorder.packets
                 tally = kernel_timed.timed(
-                    mapping, encoded, sink=sink, progress=lambda n: bar.update(n - bar.n) and None
+                    mapping,
+                    encoded,
+                    sink=None if recorder is None else recorder.sink("packets"),
+                    hops=None if recorder is None else recorder.sink("hops"),
+                    progress=lambda n: bar.update(n - bar.n) and None,
                 )
             elif mode == "count":
                 tally = kernel_counting.count(mapping, encoded, threads=os.cpu_count() or 1)

@@ -1,8 +1,9 @@
 """The validity list of docs/trace-format.md: a file that breaks one thing, for every rule.
 
-Each case takes a valid trace (the one of version 1.0 in ``data``), changes one
-thing with h5py and expects the sentence.  Rules 1 to 10 keep a file from being
-opened, and the sentence is the whole answer; the others are named by number.
+Each case takes a valid trace (the one of version 1.0 in ``data``, that of
+version 1.1 where hops are meant), changes one thing with h5py and expects the
+sentence.  Rules 1 to 10 keep a file from being opened, and the sentence is the
+whole answer; the others are named by number.
 """
 
 import json
@@ -21,6 +22,7 @@ from neuromorph.trace import Trace, schema, validate
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "data" / "trace-1.0.h5"
+HOPS = HERE / "data" / "trace-1.1.h5"
 PAGE = HERE.parent / "docs" / "trace-format.md"
 OPENING = range(1, 11)
 CASES = []
@@ -170,7 +172,7 @@ def a_huge_claim(file):
     file.create_dataset("spikes/sample", (1 << 40,), "<u4", chunks=(4096,))
 
 
-@case(3, r"/samples/label is compressed with filter 299 \(.*not installed; pip install hdf5plugin")
+@case(3, r"/samples/label is compressed with filter 299 \(.*not installed; pip install .neuromorph")
 def an_unknown_filter(file, group="samples", name="label"):
     if name in file[group]:
         del file[group][name]
@@ -233,9 +235,9 @@ def an_unknown_mode(file):
     text(file, "mode", "fast")
 
 
-@case(4, "mode 'timed' or detail 'hops' is not known")
+@case(4, "mode 'timed' or detail 'flits' is not known")
 def an_unknown_detail(file):
-    text(file, "detail", "hops")
+    text(file, "detail", "flits")
 
 
 @case(4, "a run in mode 'count' has no packets")
@@ -508,6 +510,9 @@ case(17, "/samples/start or /samples/finish does not ascend")(put("samples/finis
 case(17, "/counts/ticks is 71, /samples says 70")(put("counts/ticks", 0, 71))
 case(17, f"/counts/ticks is 70, /samples says {2**63 - 1}")(put("samples/finish", 2, 2**63 - 1))
 case(17, "/counts/active_ticks has a negative number")(put("counts/active_ticks", 0, -1))
+case(17, "/counts/active_ticks has more than the 70 ticks of the run")(
+    put("counts/active_ticks", 1, 71)
+)
 
 
 @case(17, "a run in mode 'count' has no time, but /counts has ticks")
@@ -599,10 +604,56 @@ case(24, "/packets has a payload that its neuron did not send")(
 )
 
 
+# --- rules 25 to 28: hops; rows are tick, packet, link, waited.  Row 0 is [1, 0, 2, 0], row 3 the
+# delivery [4, 2, 4, 0] in core 0, row 10 [8, 6, 4, 0] the next one there, row 150 [82, 82, 0, 1]
+
+case(25, "/hops has a router that the chip does not have")(put("hops/link", 0, 16 * 16 * 5))
+case(25, "/hops is not sorted by tick")(put("hops/tick", 5, 3))
+case(25, "/hops is not sorted by tick")(put("hops/tick", 0, 2**63 - 1))
+case(25, "/hops delivers 365 packets, /packets has 366")(put("hops/link", 3, 0))
+case(26, "/hops has a packet that does not go the way from its source to its target")(
+    put("hops/link", 3, 9)  # into a core of another tile
+)
+case(26, "/hops has a packet that does not go the way from its source to its target")(
+    put("hops/link", 0, 0)  # right, and not down
+)
+case(26, "/hops has a packet that does not go the way from its source to its target")(
+    put("hops/tick", 3, 5)  # delivered late
+)
+case(26, "/hops has a packet that does not go the way from its source to its target")(
+    put("hops/packet", 3, 6)  # two deliveries of one packet
+)
+case(26, "/hops has a packet that does not go the way from its source to its target")(
+    put("hops/packet", 0, 9_999)  # a way without a beginning
+)
+case(27, "/hops has a packet that waits too long for its link, or not long enough")(
+    put("hops/waited", 150, 0)
+)
+case(27, "/hops has a packet that waits too long for its link, or not long enough")(
+    put("hops/waited", 0, 2**32 - 1)
+)
+case(27, "/hops has a packet that waits too long for its link, or not long enough")(
+    put("hops/waited", 3, 1)  # in a core
+)
+
+
+@case(26, "/hops has rows of a packet after its delivery, or of none")
+def a_row_too_many(file):
+    rows = len(file["hops/tick"])
+    for name, value in (("tick", 10**6), ("packet", 10**6), ("link", 0), ("waited", 0)):
+        file[f"hops/{name}"].resize(rows + 1, axis=0)
+        file[f"hops/{name}"][rows] = value
+    file["samples"].attrs["flushed"] = [*file["samples"].attrs["flushed"][:3], rows + 1]
+
+
+for action in ("hop_x", "hop_y"):
+    case(28, f"/hops and the counts differ in {action}")(tally(action))
+
+
 @pytest.mark.parametrize(("rule", "sentence", "change"), CASES)
 def test_a_broken_rule_gives_its_sentence(rule, sentence, change, tmp_path):
     path = tmp_path / "run.h5"
-    shutil.copy(GOLDEN, path)
+    shutil.copy(HOPS if rule >= 25 else GOLDEN, path)
     unseal(path)
     with h5py.File(path, "r+") as file:
         change(file)
@@ -624,9 +675,10 @@ def test_a_broken_rule_gives_its_sentence(rule, sentence, change, tmp_path):
 def test_every_rule_of_the_document_has_a_case():
     section = PAGE.read_text().split("## Validity")[1].split("\n## ")[0]
     numbers = [int(n) for n in re.findall(r"^(\d+)\. ", section, re.MULTILINE)]
-    assert numbers == list(range(1, 25))
+    assert numbers == list(range(1, 29))
     assert {1, *(c.values[0] for c in CASES)} == set(numbers)
-    source = (HERE.parent / "neuromorph" / "trace" / "validate.py").read_text()
+    folder = HERE.parent / "neuromorph" / "trace"
+    source = "".join((folder / f"{name}.py").read_text() for name in ("validate", "hop_rules"))
     named = {int(n) for n in re.findall(r"(?:yield|_agree\(|once\(\s*)\s*\(?\s*(\d+),", source)}
     assert named == set(numbers) - set(OPENING)
 
@@ -642,6 +694,7 @@ def test_the_document_names_everything_there_is():
         *schema.TIME_COLUMNS,
         *schema.SPIKE_COLUMNS,
         *schema.PACKET_COLUMNS,
+        *schema.HOP_COLUMNS,
         *schema.HARDWARE,
         *schema.NetworkInfo.__struct_fields__,
         *schema.LayerInfo.__struct_fields__,
@@ -663,6 +716,23 @@ def test_several_problems_are_all_named(tmp_path):
     assert [p.split(":")[0] for p in validate(path)] == ["rule 11", "rule 16", "rule 19"]
 
 
+@pytest.mark.parametrize("path", sorted((HERE / "data").glob("trace-*.h5")), ids=lambda p: p.stem)
+def test_a_file_of_every_version_is_valid_and_read(path):
+    assert validate(path) == []
+    with Trace(path) as trace:
+        assert path.stem == f"trace-{trace.version}"
+        assert len(trace.labels) == 3
+        assert trace.packet_count == len(trace.packets()["sent"]) > 0
+        assert trace.holds("hops") == (trace.hop_count > 0) == (trace.version > "1.0")
+        assert trace.counts.events > 0
+
+
+def test_there_is_a_file_of_this_version():
+    major, minor = schema.VERSION
+    names = {f"trace-{major}.{n}.h5" for n in range(minor + 1)}
+    assert names == {p.name for p in (HERE / "data").glob("trace-*.h5")}
+
+
 def test_later_minor_versions_are_read(tmp_path):
     """Attributes, JSON keys, columns, datasets and groups nobody knows yet are ignored."""
     path = tmp_path / "run.h5"
@@ -678,7 +748,7 @@ def test_later_minor_versions_are_read(tmp_path):
         file["dtype"] = np.dtype("<f8")
         file["again"] = file["spikes"]
         an_unknown_filter(file, "counts", "packed")
-        file["samples"].attrs["flushed"] = [*file["samples"].attrs["flushed"], 12]
+        file["samples"].attrs["flushed"] = [*file["samples"].attrs["flushed"], 0, 12]
         for part in ("network", "chip", "options"):
             edit(part, more={"a": [1]})(file)
         edit_layer(0, more=3)(file)

@@ -85,7 +85,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Record to HDF5.")
 @click.option(
     "--detail",
-    type=click.Choice(["counts", "spikes", "packets"]),
+    type=click.Choice(["counts", "spikes", "packets", "hops"]),
     help="What the trace holds; default packets in timed mode, else spikes.",
 )
 @click.option(

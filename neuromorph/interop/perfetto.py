@@ -34,7 +34,7 @@ def write_perfetto(trace: Trace, path: Path, samples: int | None) -> None:
             "'timed'"
         )
     shown = trace.samples if samples is None else min(samples, trace.samples)
-    slices = shown * (1 + (len(trace.slices) if trace.detail == "packets" else 0))
+    slices = shown * (1 + (len(trace.slices) if trace.holds("packets") else 0))
     if slices > MOST_SLICES:
         raise TraceError(
             f"{trace.path} makes {slices:,} slices, more than the {MOST_SLICES:,} a viewer "
@@ -53,7 +53,7 @@ def _events(trace: Trace, samples: int | None) -> Iterator[dict[str, Any]]:
     lanes = _lanes(trace)
     yield from _names(trace, lanes)
     yield from _sample_slices(trace, lanes, samples)
-    if trace.detail == "packets":
+    if trace.holds("packets"):
         yield from _arrivals(trace, lanes, samples)
 
 
@@ -72,7 +72,7 @@ def _names(trace: Trace, lanes: int) -> Iterator[dict[str, Any]]:
     yield name("process_name", SAMPLES, 0, f"samples of {trace.network_name}")
     for lane in range(lanes):
         yield name("thread_name", SAMPLES, 1 + lane, f"frame {lane}")
-    if trace.detail == "packets":
+    if trace.holds("packets"):
         yield name("process_name", CORES, 0, f"cores of {trace.chip_name}")
         for row, s in enumerate(trace.slices, start=1):
             for lane in range(lanes):

@@ -23,7 +23,7 @@ COLUMNS = {"timestamps": "<f8", "node_ids": "<u8", "level": "<i2", "sample": "<u
 
 def write_sonata(trace: Trace, path: Path, samples: int | None) -> None:
     """Spikes by time in ms; without packets sample s stands at s ms, attribute ``time`` says it."""
-    if trace.detail == "counts":
+    if not trace.holds("spikes"):
         raise TraceError(
             f"{trace.path} was recorded with detail 'counts' and has no spikes; record with "
             "detail 'spikes' or 'packets'"
@@ -33,7 +33,7 @@ def write_sonata(trace: Trace, path: Path, samples: int | None) -> None:
         file.attrs["magic"] = np.uint32(MAGIC)
         file.attrs["version"] = np.array([0, 1], np.uint32)
         file.attrs["network_hash"] = trace.network_hash
-        file.attrs["time"] = "ticks" if trace.detail == "packets" else "samples"
+        file.attrs["time"] = "ticks" if trace.holds("packets") else "samples"
         populations = [_population(file, name) for name in names]
         for layer, columns in _by_layer(trace, samples):
             if layer >= len(names):
@@ -57,7 +57,7 @@ def _population(file: h5py.File, name: str) -> h5py.Group:
 
 def _by_layer(trace: Trace, samples: int | None) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
     """(layer, columns) of every block."""
-    timed = trace.detail == "packets"
+    timed = trace.holds("packets")
     for block in trace.timed_spikes() if timed else trace.blocks("spikes"):
         time = block["tick"] * trace.tick_s * 1e3 if timed else block["sample"].astype("<f8")
         wanted = block["sample"] < (1 << 32 if samples is None else samples)

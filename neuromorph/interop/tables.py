@@ -67,7 +67,7 @@ def write_csv(trace: Trace, folder: Path, samples: int | None) -> None:
             )
         ),
     )  # fmt: skip
-    if trace.detail != "counts":
+    if trace.holds("spikes"):
         _write(
             folder / "spikes.csv",
             ("sample", "layer", "neuron", "level"),
@@ -76,7 +76,7 @@ def write_csv(trace: Trace, folder: Path, samples: int | None) -> None:
                 for b in _first_samples(trace, "spikes", samples)
             ),
         )
-    if trace.detail == "packets":
+    if trace.holds("packets"):
         _write(
             folder / "packets.csv",
             ("sample", "source", "neuron", "target", "payload", "sent", "delivered"),
@@ -96,7 +96,7 @@ def write_sanafe(trace: Trace, folder: Path, samples: int | None) -> None:
     core is ``tile.place``, tiles counted along rows.  What a trace does not
     know stays empty.  Tokens are left out: SANA-FE has none.
     """
-    if trace.detail == "counts":
+    if not trace.holds("spikes"):
         raise TraceError(
             f"{trace.path} was recorded with detail 'counts' and has no spikes; record with "
             "detail 'spikes' or 'packets'"
@@ -115,7 +115,7 @@ def write_sanafe(trace: Trace, folder: Path, samples: int | None) -> None:
             )
         ),
     )  # fmt: skip
-    if trace.detail == "packets":
+    if trace.holds("packets"):
         _write(folder / "messages.csv", SANAFE_MESSAGES, _messages(trace, samples))
 
 

@@ -93,11 +93,11 @@ class Raster:
 
 def gather_raster(trace: Trace) -> Raster:
     """Spikes of a trace; of one without spikes, those its cores counted a sample."""
-    if trace.detail == "counts":
+    if not trace.holds("spikes"):
         return _counted(trace)
     names = ["input", *(layer.name for layer in trace.network_info.layers[:-1])]
     bands = _bands(names, trace.network_info.spiking_sizes)
-    timed = trace.detail == "packets"
+    timed = trace.holds("packets")
     start, stop = 0, trace.samples
     if timed:
         begun, finished = trace.started_ticks, trace.finished_ticks

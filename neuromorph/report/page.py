@@ -66,7 +66,7 @@ def write_report(
         The file cannot be written.
     """
     counts = trace.counts
-    traffic = gather_traffic(trace) if trace.detail == "packets" else None
+    traffic = gather_traffic(trace) if trace.holds("packets") else None
     energy = None
     if prices is not None and trace.samples:
         energy = estimate_energy(counts, prices)

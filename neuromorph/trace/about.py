@@ -28,6 +28,7 @@ def facts_of(trace: Trace) -> dict[str, Any]:
         "samples": trace.samples,
         "spikes": trace.spike_count,
         "packets": trace.packet_count,
+        "hops": trace.hop_count,
         "cores_used": len(trace.slices),
         "layers": [layer.name for layer in trace.network_info.layers],
         "tick_s": trace.tick_s,
@@ -56,10 +57,12 @@ def text_of(trace: Trace) -> str:
         ("mode", f"{trace.mode}, detail {trace.detail}"),
         ("samples", f"{trace.samples:,}"),
     ]
-    if trace.detail != "counts":
+    if trace.holds("spikes"):
         shown.append(("spikes", f"{trace.spike_count:,}"))
-    if trace.detail == "packets":
+    if trace.holds("packets"):
         shown.append(("packets", f"{trace.packet_count:,}"))
+    if trace.holds("hops"):
+        shown.append(("hops", f"{trace.hop_count:,}"))
     if facts["latency_s"] is not None:
         shown.append(("latency", f"{facts['latency_s'] * 1e6:.4g} µs"))
     if facts["interval_s"] is not None:

@@ -34,7 +34,7 @@ def filters_of(compression: Compression, *, level: int = 1) -> dict[str, Any]:
         except ImportError:
             raise MissingDependencyError(
                 f"compression {compression!r} needs hdf5plugin, which is not installed; run: "
-                "pip install 'neuromorph[export]', or choose gzip"
+                "pip install 'neuromorph[compression]', or choose gzip"
             ) from None
         filters = dict(hdf5plugin.LZ4() if compression == "lz4" else hdf5plugin.Zstd(clevel=level))
     return {**filters, "shuffle": True, "fletcher32": True}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -183,9 +183,12 @@ def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
         for index in range(made.get_nfilters()):
             code, _, _, label = made.get_filter(index)
             if not h5py.h5z.filter_avail(code):
+                with suppress(ImportError):
+                    import hdf5plugin  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
+            if not h5py.h5z.filter_avail(code):
                 raise TraceError(
                     f"{path}: /{name} is compressed with filter {code} ({label.decode()!r}), "
-                    "which is not installed; pip install hdf5plugin and import it first"
+                    "which is not installed; run: pip install 'neuromorph[compression]'"
                 )
     claimed, stored = prod(dataset.shape) * cell, int(dataset.id.get_storage_size())
     if claimed > MAX_INFLATION * stored + MAX_CHUNK_BYTES:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
-import operator
 import os
 import re
 from collections.abc import Iterator
@@ -26,9 +24,11 @@ from neuromorph.mapping import Mapping, Slice
 from neuromorph.network import Network
 from neuromorph.trace import schema
 from neuromorph.trace.about import facts_of, text_of
+from neuromorph.trace.choosing import Choice, packet_blocks, spike_rows
 from neuromorph.trace.door import attribute, column, open_file, reading, strings
 from neuromorph.trace.layout import check_network, check_origin, check_slices
 from neuromorph.trace.objects import to_neo, to_pandas
+from neuromorph.trace.paths import packet_paths
 from neuromorph.trace.schema import Detail, NetworkInfo
 from neuromorph.trace.synapses import Expansion
 from neuromorph.trace.timing import spike_times
@@ -132,8 +132,8 @@ class Trace:
             raise TraceError(
                 f"{self.path}: mode {self.mode!r} or detail {self.detail!r} is not known"
             )
-        if self.detail == "packets" and self.mode != "timed":
-            raise TraceError(f"{self.path}: a run in mode {self.mode!r} has no packets")
+        if self.detail in schema.TIMED_DETAILS and self.mode != "timed":
+            raise TraceError(f"{self.path}: a run in mode {self.mode!r} has no {self.detail}")
 
     def _read_meta(self) -> None:
         meta = self._root().get("meta")
@@ -219,15 +219,16 @@ class Trace:
 
     def _read_lengths(self) -> None:
         """Rows of every table: those that ``flushed`` vouches for."""
-        samples, number = self._root()["samples"], len(schema.TABLES)
+        samples, number = self._root()["samples"], schema.FEWEST_TABLES
         if "flushed" not in samples.attrs:
             raise TraceError(f"{self.path}: attribute 'flushed' of /samples is missing")
         entry = h5py.h5a.open(samples.id, b"flushed")
         if len(entry.shape) != 1 or entry.shape[0] < number or entry.dtype != np.dtype("<i8"):
             raise TraceError(f"{self.path}: attribute 'flushed' of /samples is not {number} int64")
-        # a later version may count more tables
+        # a later version may count more tables, an earlier one counts fewer
         flushed = samples.attrs["flushed"].tolist()
-        self._rows: dict[str, int] = dict(zip(schema.TABLES, flushed))
+        self._rows: dict[str, int] = dict.fromkeys(schema.TABLES, 0)
+        self._rows |= zip(schema.TABLES, flushed)
         for table, rows in self._rows.items():
             columns = dict(self._columns.get(table, {}))
             if table == "samples":
@@ -261,11 +262,20 @@ class Trace:
         return self._rows["packets"]
 
     @property
+    def hop_count(self) -> int:
+        """Rows of the hop table, deliveries included."""
+        return self._rows["hops"]
+
+    def holds(self, table: str) -> bool:
+        """Whether the level of detail has ``"spikes"``, ``"packets"`` or ``"hops"``."""
+        return table in schema.tables_of(self.detail)
+
+    @property
     def last_tick(self) -> int | None:
         """Tick of the last recorded packet; None without packets."""
         if not self.packet_count:
             return None
-        return int(self._read("packets", self.packet_count - 1, self.packet_count)["delivered"][0])
+        return int(self.rows("packets", self.packet_count - 1, self.packet_count)["delivered"][0])
 
     @property
     def network_name(self) -> str:
@@ -382,16 +392,23 @@ class Trace:
             )
         return self._columns[table]
 
-    def _read(self, table: str, start: int, stop: int) -> Columns:
+    def rows(
+        self, table: str, start: int, stop: int, *, only: tuple[str, ...] | None = None
+    ) -> Columns:
+        """Neighbouring rows of a table by their numbers, tables as in :meth:`blocks`.
+
+        ``only`` names the columns that are read; left out, all are.
+        """
         columns = self._need(table)
         with reading(self.path, f"/{table}"):
-            return {name: dataset[start:stop] for name, dataset in columns.items()}
+            return {n: columns[n][start:stop] for n in only or columns}
 
     def blocks(self, table: str, *, rows: int | None = None) -> Iterator[Columns]:
         """The rows of a table in order, so many at a time.
 
         ``"samples"``, ``"counts"`` (one column ``values``: samples, rows of
-        cores, actions as in ``action_names``), ``"spikes"`` or ``"packets"``.
+        cores, actions as in ``action_names``), ``"spikes"``, ``"packets"`` or
+        ``"hops"``.
         """
         if table not in ("counts", *schema.TABLES):
             known = ", ".join(schema.TABLES)
@@ -402,15 +419,25 @@ class Trace:
         step = rows or max(1, BLOCK_ROWS // wide)
         total = self._rows["samples" if table == "counts" else table]
         for start in range(0, total, step):
-            yield self._read(table, start, min(start + step, total))
+            yield self.rows(table, start, min(start + step, total))
 
-    def spikes(self, sample: int | slice | None = None) -> Columns:
+    def spikes(
+        self,
+        sample: int | slice | None = None,
+        *,
+        layer: str | None = None,
+        core: int | None = None,
+    ) -> Columns:
         """Spikes, sorted by sample, layer and neuron.
 
         Parameters
         ----------
         sample : int or slice, optional
             Only these samples.
+        layer : str, optional
+            Only spikes of this layer; the input is called ``"input"``.
+        core : int, optional
+            Only spikes of neurons on this core.
 
         Returns
         -------
@@ -418,14 +445,16 @@ class Trace:
             ``sample`` uint32; ``layer`` uint16, 0 is the input; ``neuron``
             uint32, flat in the output of the layer; ``level`` int16.
         """
-        owner, rows = self._need("spikes")["sample"], self.spike_count
-        first, last = self._sample_range(sample)
-        with reading(self.path, "/spikes"):
-            start = bisect.bisect_left(owner, first, 0, rows)
-            stop = bisect.bisect_left(owner, last, start, rows)
-        return self._read("spikes", start, stop)
+        return spike_rows(self, Choice.of(self, sample, None, layer, core))
 
-    def packets(self, sample: int | slice | None = None) -> Columns:
+    def packets(
+        self,
+        sample: int | slice | None = None,
+        *,
+        ticks: tuple[int, int] | None = None,
+        layer: str | None = None,
+        core: int | None = None,
+    ) -> Columns:
         """Packets in order of delivery.
 
         Parameters
@@ -433,6 +462,13 @@ class Trace:
         sample : int or slice, optional
             Only these samples.  Samples overlap in time, so the whole table is
             looked through, a block at a time.
+        ticks : (int, int), optional
+            Only packets delivered from the first tick up to before the second;
+            these are found at once.
+        layer : str, optional
+            Only packets to this layer.
+        core : int, optional
+            Only packets to this core.
 
         Returns
         -------
@@ -440,8 +476,20 @@ class Trace:
             The fields of ``PACKET_DTYPE``; ``sent`` and ``delivered`` in ticks.
         """
         found = [{n: np.zeros(0, d) for n, d in schema.PACKET_COLUMNS.items()}]
-        found += self._packet_blocks(sample)
+        found += packet_blocks(self, Choice.of(self, sample, ticks, layer, core))
         return {n: np.concatenate([f[n] for f in found]) for n in schema.PACKET_COLUMNS}
+
+    def paths(self) -> Iterator[tuple[Columns, Columns]]:
+        """The way of every packet through the routers, in order of delivery, in blocks.
+
+        Yields
+        ------
+        (hops, packets)
+            Columns of ``HOP_DTYPE`` and of ``PACKET_DTYPE`` for the next
+            packets.  The column ``packet`` of hops is the place among these
+            packets; it ascends, and the rows of a packet are in order of time.
+        """
+        return packet_paths(self)
 
     def timed_spikes(self) -> Iterator[Columns]:
         """Every spike that was sent to a core, by the tick it was sent, in blocks.
@@ -455,34 +503,6 @@ class Trace:
             and ``tick`` int64.  A bitplane input sends one spike a set bit.
         """
         return spike_times(self)
-
-    def _packet_blocks(self, sample: int | slice | None) -> Iterator[Columns]:
-        """Packets of some samples, a bounded number at a time."""
-        owner, total = self._need("packets")["sample"], self.packet_count
-        first, last = self._sample_range(sample)
-        for start in range(0, total, BLOCK_ROWS):
-            stop = min(start + BLOCK_ROWS, total)
-            with reading(self.path, "/packets"):
-                block = owner[start:stop]
-            chosen = (block >= first) & (block < last)
-            if chosen.any():
-                yield {n: v[chosen] for n, v in self._read("packets", start, stop).items()}
-
-    def _sample_range(self, sample: int | slice | None) -> tuple[int, int]:
-        """First sample and the one after the last."""
-        if sample is None:
-            return 0, 1 << 32
-        # a timed run that did not finish has packets of samples that are not in yet
-        known = self.samples if self.complete else 1 << 32
-        if isinstance(sample, slice):
-            first, last, step = sample.indices(known)
-            if step != 1:
-                raise TraceError(f"samples {sample} have a step; take neighbouring samples")
-            return first, last
-        first = operator.index(sample)
-        if not 0 <= first < known:
-            raise TraceError(f"{self.path} has no sample {first}; it holds {self.samples}, from 0")
-        return first, first + 1
 
     # --- with the network
 
@@ -498,7 +518,14 @@ class Trace:
         return Mapping(network=network, chip=self.chip, slices=self.slices)
 
     def synaptic_events(
-        self, network: Network, *, sample: int | slice | None = None, batch: int = 1 << 18
+        self,
+        network: Network,
+        *,
+        sample: int | slice | None = None,
+        ticks: tuple[int, int] | None = None,
+        layer: str | None = None,
+        core: int | None = None,
+        batch: int = 1 << 18,
     ) -> Iterator[Columns]:
         """Every single synaptic event of a packet trace.
 
@@ -506,8 +533,8 @@ class Trace:
         ----------
         network : Network
             The network that ran; a trace holds no weights.
-        sample : int or slice, optional
-            Only events of these samples.
+        sample, ticks, layer, core : optional
+            Only events of these packets, see :meth:`packets`.
         batch : int
             About how many events to make at a time; bounds the memory.
 
@@ -530,7 +557,7 @@ class Trace:
             raise TraceError(f"batch is {batch}; must be at least 1")
         expansion = Expansion(self.mapping(network))
         sizes = np.array([0, *(network.stages[s.stage].inputs for s in self.slices)])
-        for packets in self._packet_blocks(sample):
+        for packets in packet_blocks(self, Choice.of(self, sample, ticks, layer, core)):
             spikes = packets["payload"] != 0
             chosen = {name: values[spikes] for name, values in packets.items()}
             target = chosen["target"].astype(np.int64)

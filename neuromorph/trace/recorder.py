@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,12 +46,12 @@ class Recorder:
         then, and after a failure, the file is ``<path>.partial``.
     mapping : Mapping
         What is run.
-    detail : {"counts", "spikes", "packets"}
+    detail : {"counts", "spikes", "packets", "hops"}
         What is recorded; each level holds those before it.
     mode : {"reference", "count", "timed"}
-        How it is run; only ``timed`` has packets.
+        How it is run; only ``timed`` has packets and hops.
     compression : {"gzip", "none", "lz4", "zstd"}
-        Of spikes and packets.  lz4 and zstd need hdf5plugin, also to read.
+        Of spikes, packets and hops.  lz4 and zstd need hdf5plugin, also to read.
 
     Raises
     ------
@@ -77,15 +77,17 @@ class Recorder:
             )
         if mode not in schema.MODES:
             raise TraceError(f"trace mode is {mode!r}; choose one of {', '.join(schema.MODES)}")
-        if detail == "packets" and mode != "timed":
-            raise TraceError(f"mode {mode!r} has no packets to record; use mode 'timed'")
+        if detail in schema.TIMED_DETAILS and mode != "timed":
+            raise TraceError(f"mode {mode!r} has no {detail} to record; use mode 'timed'")
         self.path = Path(path)
+        self.mapping = mapping
         self.detail = detail
         self.mode = mode
         self._writer = Writer(self.path, mapping, detail, mode, compression)
         recorded = schema.tables_of(detail)
-        self._rings = {table: _Ring(table) for table in ("packets",) if table in recorded}
-        self._waiting: list[Task] = []  # samples whose packets are not all handed in
+        self._rings = {table: _Ring(table) for table in schema.TIMED_DETAILS if table in recorded}
+        # samples that are written after so many rows of every ring
+        self._waiting: list[tuple[dict[str, int], Task]] = []
         self._tasks: queue.Queue[Task | None] = queue.Queue(BUFFERS)
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -124,6 +126,21 @@ class Recorder:
         """
         self._take("packets", records)
 
+    def hops(self, records: NDArray[Any]) -> None:
+        """Take packets at routers.
+
+        Parameters
+        ----------
+        records : HOP_DTYPE array, shape (hops,)
+            Copied; ignored unless hops are recorded.
+        """
+        self._take("hops", records)
+
+    def sink(self, table: Literal["packets", "hops"]) -> Callable[[NDArray[Any]], None] | None:
+        """What takes the records of a table; None if they are not recorded."""
+        takes = {"packets": self.packets, "hops": self.hops}
+        return takes[table] if table in self._rings else None
+
     def batch(
         self,
         inputs: NDArray[np.int16],
@@ -131,7 +148,7 @@ class Recorder:
         counts: Counts,
         labels: NDArray[np.int64] | None = None,
     ) -> None:
-        """Take the results of the next samples; the packets of these were taken before.
+        """Take the results of the next samples; their packets and hops were taken before.
 
         Parameters
         ----------
@@ -145,9 +162,10 @@ class Recorder:
         """
         if self.mode == "timed" and (tally.started is None or tally.finished is None):
             raise TraceError("a timed run must say when its samples start and finish")
-        self._waiting.append(partial(self._writer.batch, inputs, tally, counts, labels))
-        if not any(ring.filled for ring in self._rings.values()):
-            self._hand_in(*self._released())
+        self._check()
+        needed = {table: ring.taken for table, ring in self._rings.items()}
+        self._waiting.append((needed, partial(self._writer.batch, inputs, tally, counts, labels)))
+        self._hand_in(*self._released())
 
     def flush(self) -> None:
         """Return when all that was taken is on its way to the disk and counts as written."""
@@ -165,7 +183,6 @@ class Recorder:
         while len(records):
             records = ring.fill(records)
             if ring.is_full:
-                # samples whose last packets these are can be written after them
                 self._hand_in(self._emptied(ring), *self._released(), self._writer.flush)
 
     def _emptied(self, ring: _Ring) -> Task:
@@ -181,8 +198,13 @@ class Recorder:
         return write
 
     def _released(self) -> list[Task]:
-        waiting, self._waiting = self._waiting, []
-        return waiting
+        """Samples all of whose rows are handed in."""
+        released = []
+        while self._waiting and all(
+            self._rings[table].handed >= rows for table, rows in self._waiting[0][0].items()
+        ):
+            released.append(self._waiting.pop(0)[1])
+        return released
 
     def _rest(self) -> list[Task]:
         """All that is not handed in."""
@@ -224,7 +246,12 @@ class _Ring:
         for _ in range(BUFFERS):
             self.free.put(np.empty(BUFFERED_ROWS, list(columns.items())))
         self._buffer = self.free.get()
-        self.filled = 0
+        self.filled = self.handed = 0
+
+    @property
+    def taken(self) -> int:
+        """Rows so far."""
+        return self.handed + self.filled
 
     @property
     def is_full(self) -> bool:
@@ -242,4 +269,5 @@ class _Ring:
         """The buffer and its rows; the next one is taken, once it is free."""
         old, rows = self._buffer, self.filled
         self._buffer, self.filled = self.free.get(), 0
+        self.handed += rows
         return old, rows

@@ -60,7 +60,9 @@ def replay(
         for start in range(0, trace.samples, step):
             inputs = _inputs(trace, start, min(start + step, trace.samples))
             if trace.mode == "timed":
-                tally = timed.timed(mapping, inputs, sink=recorder.packets)
+                tally = timed.timed(
+                    mapping, inputs, sink=recorder.sink("packets"), hops=recorder.sink("hops")
+                )
             elif trace.mode == "count":
                 tally = counting.count(mapping, inputs, threads=os.cpu_count() or 1)
             else:

@@ -13,14 +13,16 @@ import numpy as np
 
 from neuromorph.chip import Chip
 from neuromorph.events import Hardware
-from neuromorph.mapping.packets import PACKET_DTYPE
+from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE
 from neuromorph.network import Encoding, Network
 
 __all__ = [
     "DETAILS",
     "EVENT_COLUMNS",
+    "FEWEST_TABLES",
     "FORMAT",
     "HARDWARE",
+    "HOP_COLUMNS",
     "MAPPING_COLUMNS",
     "META",
     "MODES",
@@ -30,6 +32,7 @@ __all__ = [
     "SAMPLE_COLUMNS",
     "SPIKE_COLUMNS",
     "TABLES",
+    "TIMED_DETAILS",
     "TIME_COLUMNS",
     "VERSION",
     "Detail",
@@ -41,11 +44,12 @@ __all__ = [
 ]
 
 FORMAT = "neuromorph-trace"
-VERSION = (1, 0)
+VERSION = (1, 1)
 
-Detail = Literal["counts", "spikes", "packets"]
+Detail = Literal["counts", "spikes", "packets", "hops"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
 MODES = ("reference", "count", "timed")
+TIMED_DETAILS = ("packets", "hops")  # those that only the mode timed has
 
 # name -> dtype kind of every root attribute; strings are of fixed length, UTF-8.
 ROOT_ATTRIBUTES: dict[str, type] = {
@@ -78,12 +82,15 @@ SPIKE_COLUMNS: dict[str, np.dtype[Any]] = {
 PACKET_COLUMNS: dict[str, np.dtype[Any]] = {
     name: PACKET_DTYPE[name] for name in PACKET_DTYPE.names or ()
 }
+HOP_COLUMNS: dict[str, np.dtype[Any]] = {name: HOP_DTYPE[name] for name in HOP_DTYPE.names or ()}
 EVENT_COLUMNS: dict[str, dict[str, np.dtype[Any]]] = {
     "spikes": SPIKE_COLUMNS,
     "packets": PACKET_COLUMNS,
+    "hops": HOP_COLUMNS,
 }
 # The tables that grow, in the order of the attribute ``flushed``.
-TABLES = ("samples", "spikes", "packets")
+TABLES = ("samples", "spikes", "packets", "hops")
+FEWEST_TABLES = 3  # counted by files of version 1.0
 
 # Slices of the mapping: scalars, and half-open ranges of shape (slices, 2).
 MAPPING_COLUMNS: dict[str, np.dtype[Any]] = {

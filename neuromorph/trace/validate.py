@@ -17,6 +17,7 @@ from neuromorph.errors import TraceError
 from neuromorph.events import Counts, Hardware
 from neuromorph.levels import Levels
 from neuromorph.mapping.packets import TOKEN
+from neuromorph.trace.hop_rules import broken_hop_rules
 from neuromorph.trace.layout import neuron_rows
 from neuromorph.trace.reader import Trace
 from neuromorph.trace.schema import NetworkInfo
@@ -71,12 +72,17 @@ def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
     yield from _sums(trace, counts)
     yield from _samples(trace, counts)
     spikes_fit = True
-    if trace.detail != "counts":
+    if trace.holds("spikes"):
         for number, text in _spikes(trace, counts):
             spikes_fit = False
             yield number, text
-    if trace.detail == "packets":
-        yield from _packets(trace, counts, spikes_fit)
+    if trace.holds("packets"):
+        packets_fit = True
+        for number, text in _packets(trace, counts, spikes_fit):
+            packets_fit = False
+            yield number, text
+        if trace.holds("hops") and packets_fit:
+            yield from broken_hop_rules(trace, counts)
 
 
 # --- descriptions and counts
@@ -149,6 +155,13 @@ def _samples(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
         yield 17, f"/counts/ticks is {counts.ticks}, /samples says {spent}"
     if active is not None and (active < 0).any():
         yield 17, "/counts/active_ticks has a negative number"
+    if active is not None and counts.ticks is not None:
+        # others may go on after the last read-out
+        awaited = (counts["token_out"] > 0).any(axis=0) | (
+            np.array(counts.layers) == counts.layers[-1]
+        )
+        if (active > counts.ticks)[awaited | (trace.chip.sync == "barrier")].any():
+            yield 17, f"/counts/active_ticks has more than the {counts.ticks} ticks of the run"
 
 
 # --- spikes

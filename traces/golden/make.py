@@ -29,6 +29,7 @@ RUNS = {
     "spikes.h5": ("count", "spikes", "gxnor45"),
     "packets.h5": ("timed", "packets", "gxnor45"),
     "packets-barrier.h5": ("timed", "packets", "loihi14"),
+    "hops.h5": ("timed", "hops", "gxnor45"),
 }
 
 

@@ -1,0 +1,113 @@
+"""Whether the hops of a trace are those of its packets: rules 25 to 28."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.events import Counts
+from neuromorph.mapping.packets import SIDES
+from neuromorph.trace.paths import CORE
+from neuromorph.trace.reader import Trace
+
+__all__ = ["broken_hop_rules"]
+
+Ints = NDArray[np.int64]
+Columns = dict[str, NDArray[Any]]
+
+STEPS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)])  # of SIDES
+
+
+def broken_hop_rules(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
+    """(rule, sentence), each rule once; the packets are known to keep theirs."""
+    said = set[int]()
+    for number, text in _broken(trace, counts):
+        if number not in said:
+            said.add(number)
+            yield number, text
+
+
+def _broken(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
+    links = trace.chip.columns * trace.chip.rows * len(SIDES)
+    left = np.full(links, -(1 << 62))  # when the last packet entered each link
+    last, delivered = -(1 << 62), 0
+    for block in trace.blocks("hops"):
+        if (block["link"] >= links).any():
+            yield 25, "/hops has a router that the chip does not have"
+            return
+        if (np.diff(block["tick"]) < 0).any() or int(block["tick"][0]) < last:
+            yield 25, "/hops is not sorted by tick"
+        last = int(block["tick"][-1])
+        delivered += int((block["link"] % len(SIDES) == CORE).sum())
+        if not _links_taken(block, left, trace.chip.link_ticks or 0):
+            yield 27, "/hops has a packet that waits too long for its link, or not long enough"
+    if trace.complete and delivered != trace.packet_count:
+        yield 25, f"/hops delivers {delivered} packets, /packets has {trace.packet_count}"
+        return
+    found = np.zeros((3, trace.samples, len(counts.cores)), np.int64)
+    rows = 0
+    for hops, packets in trace.paths():
+        rows += len(hops["tick"])
+        if not _is_way(trace, hops, packets):
+            yield 26, "/hops has a packet that does not go the way from its source to its target"
+            return
+        if trace.complete:
+            sent = packets["sample"][hops["packet"]], packets["source"][hops["packet"]]
+            side = hops["link"] % len(SIDES) // 2  # 0: along x, 1: along y, 2: into a core
+            np.add.at(found, (side, *(end.astype(np.int64) for end in sent)), 1)
+    if trace.complete:
+        if rows != trace.hop_count:
+            yield 26, "/hops has rows of a packet after its delivery, or of none"
+        for action, tally in zip(("hop_x", "hop_y", "hop_local"), found):
+            if not np.array_equal(tally, counts[action]):
+                yield 28, f"/hops and the counts differ in {action}"
+
+
+def _links_taken(block: Columns, left: Ints, busy: int) -> bool:
+    """Whether every packet enters its link as soon as it can; ``left`` is brought up to date."""
+    link = block["link"].astype(np.int64)
+    between = link % len(SIDES) != CORE
+    order = np.argsort(link[between], kind="stable")
+    link, tick = link[between][order], block["tick"][between][order]
+    enters = tick + block["waited"][between][order]
+    first = np.diff(link, prepend=-1) != 0
+    before = np.where(first, left[link], np.roll(enters, 1))
+    left[link] = enters  # of several the last one stays
+    waited_in_core = block["waited"][~between].any()
+    return bool((enters == np.maximum(tick, before + busy)).all()) and not waited_in_core
+
+
+def _is_way(trace: Trace, hops: Columns, packets: Columns) -> bool:
+    """Whether each packet goes from source to target, first along x, and in no other time."""
+    chip, rows = trace.chip, hops["packet"]
+    number = len(packets["sent"])
+    if not np.array_equal(np.unique(rows), np.arange(number)):
+        return False
+    tiles = np.array([(0, 0), *(chip.tile(s.core) for s in trace.slices)])
+    source, target = tiles[packets["source"]], tiles[packets["target"]]
+    router, side = np.divmod(hops["link"].astype(np.int64), len(SIDES))
+    place = np.stack([router % chip.columns, router // chip.columns], axis=1)
+    first = np.diff(rows, prepend=-1) != 0
+    final = np.roll(first, -1)
+    # where each packet is due next, and when
+    local = chip.hop_local_ticks or 0
+    ticks = np.array([chip.hop_x_ticks or 0] * 2 + [chip.hop_y_ticks or 0] * 2 + [0])
+    due_place, due_tick = np.roll(place + STEPS[side], 1, axis=0), hops["tick"] + hops["waited"]
+    due_tick = np.roll(due_tick + ticks[side], 1)
+    due_place[first], due_tick[first] = source, packets["sent"]
+    goal = target[rows]
+    wanted = np.where(
+        goal[:, 0] != place[:, 0],
+        np.where(goal[:, 0] > place[:, 0], 0, 1),
+        np.where(goal[:, 1] > place[:, 1], 2, np.where(goal[:, 1] < place[:, 1], 3, CORE)),
+    )
+    return bool(
+        (place == due_place).all()
+        and (hops["tick"] == due_tick + local * (side == CORE)).all()
+        and (side == wanted).all()
+        and ((side == CORE) == final).all()
+        and (hops["tick"][final] == packets["delivered"]).all()
+    )
