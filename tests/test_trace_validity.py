@@ -172,7 +172,7 @@ def a_huge_claim(file):
     file.create_dataset("spikes/sample", (1 << 40,), "<u4", chunks=(4096,))
 
 
-@case(3, r"/samples/label is compressed with filter 299 \(.*not installed; run: pip install .neuromorph")
+@case(3, r"/samples/label is compressed with filter 299 \(.*not installed; run: pip install")
 def an_unknown_filter(file, group="samples", name="label"):
     if name in file[group]:
         del file[group][name]
