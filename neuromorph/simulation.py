@@ -1,4 +1,4 @@
-"""Running a mapped network: three modes, one result."""
+"""Running a mapped network: several modes, one result."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from neuromorph.events import Counts
 from neuromorph.kernels import counting as kernel_counting
 from neuromorph.kernels import timed as kernel_timed
 from neuromorph.mapping import Mapping, Tally, complete
+from neuromorph.reference import brian2 as reference_brian2
 from neuromorph.reference import counting as reference_counting
 from neuromorph.trace import Detail, Recorder
 from neuromorph.trace.schema import TIMED_DETAILS
 
 __all__ = ["Mode", "Run", "simulate"]
 
-Mode = Literal["reference", "count", "timed"]
+Mode = Literal["reference", "count", "timed", "brian2"]
 
 # Samples run at a time: bounds the memory of the working arrays.
-CHUNK = {"reference": 64, "count": 4096}
+CHUNK = {"reference": 64, "count": 4096, "brian2": 1024}
 # Bytes of levels kept of a stream, whose length nobody knows.
 LEVELS_KEPT = 256 << 20
 
@@ -132,10 +133,11 @@ def simulate(
         encoded piece by piece, so it may be larger than memory; not in timed
         mode, whose frames overlap.  Of such a run the levels are kept up to
         256 MiB and none beyond; outputs and counts of every sample always.
-    mode : {"count", "timed", "reference"}
+    mode : {"count", "timed", "reference", "brian2"}
         ``count``: bit-parallel, no time.  ``timed``: discrete events, with
-        latency.  ``reference``: plain NumPy, slow, the truth.  Outputs,
-        levels and counts are the same.
+        latency.  ``reference``: plain NumPy, slow, the truth.  ``brian2``:
+        levels and outputs from Brian2 (extra ``brian2``), to check ours
+        against a simulator of others.  Outputs, levels and counts are the same.
     labels : integer array, shape (samples,), optional
         Written to the trace.
     trace : path or Recorder, optional
@@ -156,7 +158,9 @@ def simulate(
         Inputs of wrong shape, dtype or range.
     SimulationError
         No samples, labels that are not one integer a sample, an unknown mode
-        or detail, or a detail the mode does not have.
+        or detail, or a detail or trace the mode does not have.
+    MissingDependencyError
+        Mode ``brian2`` without Brian2.
     ChipError
         The timed mode on a chip whose times are not published.
     TraceError
@@ -186,6 +190,8 @@ def simulate(
         raise SimulationError(f"detail is {detail!r}; choose one of {', '.join(get_args(Detail))}")
     if detail in TIMED_DETAILS and mode != "timed":
         raise SimulationError(f"mode {mode!r} has no {detail} to record; use mode='timed'")
+    if mode == "brian2" and trace is not None:
+        raise SimulationError("mode 'brian2' is for checks and records no trace; use another mode")
     if mode == "timed":
         mapping.chip.require_times()
     pieces, samples = _pieces(mapping, inputs, mode)
@@ -265,6 +271,8 @@ def _run(
                 )
             elif mode == "count":
                 tally = kernel_counting.count(mapping, encoded, threads=os.cpu_count() or 1)
+            elif mode == "brian2":
+                tally = reference_brian2.count(mapping, encoded)
             else:
                 tally = reference_counting.count(mapping, encoded)
             part = complete(mapping, tally)

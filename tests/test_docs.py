@@ -18,8 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md"])
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^ *```", re.MULTILINE)
-# Modules whose import needs an optional package, and the package.
-OPTIONAL = {"neuromorph.training": "torch", "neuromorph.cli.training": "torch"}
+# Modules whose import or examples need an optional package, and the package.
+OPTIONAL = {
+    "neuromorph.training": "torch",
+    "neuromorph.cli.training": "torch",
+    "neuromorph.interop.brian2": "brian2",
+}
 
 
 def modules():

@@ -76,10 +76,11 @@ def demo(out: Path, as_json: bool) -> None:
 @data_option
 @click.option(
     "--mode",
-    type=click.Choice(["count", "timed", "reference"]),
+    type=click.Choice(["count", "timed", "reference", "brian2"]),
     default="count",
     show_default=True,
-    help="count: whole data sets, no time; timed: events in ticks; reference: plain NumPy.",
+    help="count: whole data sets, no time; timed: events in ticks; reference: plain NumPy; "
+    "brian2: levels from Brian2, as a check.",
 )
 @click.option("--samples", type=click.IntRange(min=1), help="Only the first so many samples.")
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Record to HDF5.")

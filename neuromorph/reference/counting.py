@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from neuromorph.mapping import COUNTED, Mapping, Tally
 from neuromorph.network import Network, Pool, Stage
 
-__all__ = ["count", "run_network", "spikes_of"]
+__all__ = ["count", "run_network", "spikes_of", "tally"]
 
 Array = NDArray[np.int64]
 
@@ -105,17 +105,25 @@ def run_network(
 
 def count(mapping: Mapping, inputs: NDArray[Any]) -> Tally:
     """Run encoded inputs (batch, size) through the mapping and count every event."""
+    layers = list(run_network(mapping.network, inputs))
+    levels = [v.reshape(len(inputs), s.outputs) for s, _, _, v in layers if v is not None]
+    outputs = layers[-1][2].reshape(len(inputs), mapping.network.classes).astype(np.int32)
+    return tally(mapping, inputs, levels, outputs)
+
+
+def tally(
+    mapping: Mapping,
+    inputs: NDArray[Any],
+    levels: list[NDArray[Any]],
+    outputs: NDArray[np.int32],
+) -> Tally:
+    """Every event that the levels (batch, neurons) of all layers make, counted."""
     batch = len(inputs)
     counted = {name: np.zeros((batch, mapping.rows), np.int64) for name in COUNTED}
-    levels: list[NDArray[Any]] = []
-    outputs = np.zeros((batch, mapping.network.classes), np.int32)
-    for index, (stage, image, sums, leaving) in enumerate(run_network(mapping.network, inputs)):
+    for index, (stage, arriving) in enumerate(zip(mapping.network.stages, [inputs, *levels])):
+        image = arriving.reshape(batch, *stage.input_shape).astype(np.int64)
         _count_synapses(mapping, index, image, counted)
         _count_packets(mapping, index, image, counted)
-        if leaving is None:
-            outputs = sums.reshape(outputs.shape).astype(np.int32)
-        else:
-            levels.append(leaving.reshape(batch, stage.outputs))
     return Tally(outputs=outputs, levels=levels, counted=counted)
 
 
