@@ -31,8 +31,8 @@ extensions = [
     ),
     Extension(
         "neuromorph.kernels._timed",
-        [f"{KERNELS}/_timed.pyx", f"{KERNELS}/timed.c"],
-        depends=[f"{KERNELS}/timed.h"],
+        [f"{KERNELS}/_timed.pyx", f"{KERNELS}/timed_wheel.c", f"{KERNELS}/timed_heap.c"],
+        depends=[f"{KERNELS}/agenda.h", *sorted(glob.glob(f"{KERNELS}/timed*.h"))],
         extra_compile_args=FLAGS,
         extra_link_args=SANITIZERS if CHECKED else [],
     ),

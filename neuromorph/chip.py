@@ -21,7 +21,7 @@ import msgspec
 from neuromorph.errors import ChipError, check_path
 from neuromorph.events import Dataflow, format_table
 
-__all__ = ["Chip", "Fact", "Kind", "Sync", "list_chips", "load_chip"]
+__all__ = ["BOUNDS", "Chip", "Fact", "Kind", "Sync", "Times", "list_chips", "load_chip"]
 
 Kind = Literal[
     "measured", "simulated", "derived", "fitted", "projected", "unstated", "design", "assumed"
@@ -55,6 +55,9 @@ class _Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: _Whole
     cores_per_tile: _Whole
     dead_cores: tuple[int, ...] = ()
+    link_bits: _Whole | None = None
+    packet_bits: _Whole | None = None
+    buffer: _Whole | None = None
 
 
 class _Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +68,7 @@ class _Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accumulator_bits: _Whole
     axon_entry_bits: _Whole
     index_bits: _Whole
+    queue: _Whole | None = None
 
 
 class _Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,7 +102,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 TABLES: dict[str, type[msgspec.Struct]] = {"mesh": _Mesh, "core": _Core, "times": _Times}
 _PLAIN_TIMES = ("tick_s", "synapse_lanes", "neuron_lanes", "frames_in_flight")
-Ticks = Any  # a whole number, or None where nothing is published
+Ticks = int | None  # None where nothing is published
 
 
 def _field_of(table: str, key: str) -> str:
@@ -116,6 +120,8 @@ KEYS = {
 # What may be left out: needed by the timed mode alone.
 _ALWAYS = ("times.tick_s", "times.frames_in_flight")
 TIMES = tuple(n for n, key in KEYS.items() if key.startswith("times.") and key not in _ALWAYS)
+# What bounds the network-on-chip, and need not.
+BOUNDS = ("link_bits", "packet_bits", "buffer", "queue")
 # Least and most of every whole number; ticks are 0 … 2**30, all others 1 … 2**40.
 _RANGES = {
     name: (0, 1 << 30) if name.endswith("_ticks") else (1, 1 << 40)
@@ -127,8 +133,32 @@ _RANGES = {
     "accumulator_bits": (1, 32),
     "index_bits": (0, 64),
     "frames_in_flight": (1, 64),
+    "packet_bits": (1, 1 << 15),
+    "buffer": (1, 1 << 20),
+    "queue": (1, 1 << 20),
 }
 _CHOICES = {"sync": Sync, "storage": Storage, "kernels": Kernels, "dataflow": Dataflow}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """The times of a chip, all there, in whole ticks; see :class:`Chip`."""
+
+    axon: int
+    synapse: int
+    synapse_lanes: int
+    neuron: int
+    neuron_lanes: int
+    spike: int
+    hop_x: int
+    hop_y: int
+    hop_local: int
+    link: int
+    inject: int
+    barrier: int
+
+
+_TIMES = tuple(Times.__dataclass_fields__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +176,15 @@ class Chip:
     a link and ``hop_local`` from the router into a core, and keeps a link
     busy for ``link``.  The input port sends a packet every ``inject``.
     ``frames_in_flight`` is for token synchronisation.  A time that is not
-    published is None; see :meth:`require_times`.
+    published is None; :meth:`times` gives them where all are there.
 
     ``dead_cores`` hold nothing; their routers work.
+
+    A packet of ``packet_bits`` crosses links of ``link_bits`` in
+    :attr:`packet_flits` flits, each of which keeps a link busy for ``link``; a
+    chip that does not say sends packets of one flit.  ``buffer`` is how many
+    packets fit at the end of a link and in the outbox of a core, ``queue``
+    how many wait in a core; None: any number.
 
     Raises
     ------
@@ -189,6 +225,10 @@ class Chip:
     inject_ticks: Ticks
     barrier_ticks: Ticks
     dead_cores: tuple[int, ...] = ()
+    link_bits: int | None = None
+    packet_bits: int | None = None
+    buffer: int | None = None
+    queue: int | None = None
     facts: dict[str, Fact] = field(default_factory=dict, repr=False, compare=False)
     text: str = field(default="", repr=False, compare=False)
 
@@ -203,7 +243,7 @@ class Chip:
                 )
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value is None and name in TIMES:
+            if value is None and name in (*TIMES, *BOUNDS):
                 continue
             value = _whole(value, KEYS[name])
             if not least <= value <= most:
@@ -253,12 +293,19 @@ class Chip:
         return self.cores - len(self.dead_cores)
 
     @property
+    def packet_flits(self) -> int:
+        """Flits of one packet."""
+        if self.packet_bits is None or self.link_bits is None:
+            return 1
+        return -(-self.packet_bits // self.link_bits)
+
+    @property
     def unpublished(self) -> tuple[str, ...]:
         """Dotted keys of the times that are not known."""
         return tuple(KEYS[name] for name in TIMES if getattr(self, name) is None)
 
-    def require_times(self) -> None:
-        """Refuse a run in time on a chip that lacks a time.
+    def times(self) -> Times:
+        """Every time of a chip on which a run in time is possible.
 
         Raises
         ------
@@ -272,6 +319,7 @@ class Chip:
                 f"chip {self.name!r} publishes no {missing[0]}{more}; mode 'timed' needs it: "
                 "use mode 'count', or a chip file of your own with a value you assume"
             )
+        return Times(**{name: getattr(self, _field_of("times", name)) for name in _TIMES})
 
     def tile(self, core: int) -> tuple[int, int]:
         """(column, row) of the tile a core sits on; cores count along rows of tiles."""

@@ -15,7 +15,7 @@ from neuromorph.errors import NetworkError, SimulationError, check_type
 from neuromorph.events import Counts
 from neuromorph.kernels import counting as kernel_counting
 from neuromorph.kernels import timed as kernel_timed
-from neuromorph.mapping import Mapping, Tally, complete
+from neuromorph.mapping import Mapping, Tally, Timing, complete
 from neuromorph.reference import brian2 as reference_brian2
 from neuromorph.reference import counting as reference_counting
 from neuromorph.trace import Detail, Recorder
@@ -39,7 +39,9 @@ class Run:
     ``predictions`` int64 (samples,): class of the highest score.
     ``counts``: :class:`~neuromorph.events.Counts`.
     ``started_ticks``, ``finished_ticks`` int64 (samples,): first injection
-    and last read-out of each sample; None except in timed mode.
+    and last read-out of each sample; ``timing``
+    :class:`~neuromorph.mapping.Timing`: load of cores and links.  All three are
+    None except in timed mode.
     """
 
     mapping: Mapping
@@ -49,6 +51,7 @@ class Run:
     counts: Counts
     started_ticks: NDArray[np.int64] | None = None
     finished_ticks: NDArray[np.int64] | None = None
+    timing: Timing | None = None
     trace: str | None = None
     _levels: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
@@ -158,7 +161,8 @@ def simulate(
         Inputs of wrong shape, dtype or range.
     SimulationError
         No samples, labels that are not one integer a sample, an unknown mode
-        or detail, or a detail or trace the mode does not have.
+        or detail, a detail or trace the mode does not have, or, in timed mode,
+        a deadlock of full buffers; names the cycle.
     MissingDependencyError
         Mode ``brian2`` without Brian2.
     ChipError
@@ -193,7 +197,7 @@ def simulate(
     if mode == "brian2" and trace is not None:
         raise SimulationError("mode 'brian2' is for checks and records no trace; use another mode")
     if mode == "timed":
-        mapping.chip.require_times()
+        mapping.chip.times()
     pieces, samples = _pieces(mapping, inputs, mode)
     streamed = isinstance(inputs, (Iterator, np.memmap))
     known = None if labels is None else _labels(labels, samples)
@@ -311,6 +315,7 @@ def _run(
         counts=counts[0] if len(counts) == 1 else Counts.join(counts),
         started_ticks=tallies[0].started,
         finished_ticks=tallies[0].finished,
+        timing=tallies[0].timing,
         trace=None if recorder is None else str(recorder.path),
         _levels=levels,
     )

@@ -73,7 +73,8 @@ def test_every_number_of_a_preset_has_value_kind_and_source(name):
             assert fact.kind in get_args(Kind)
             assert len(fact.source) > 5
             numbers += 1
-    assert numbers == len(chip.facts) == len(KEYS) - len(chip.unpublished)
+    known = sum(getattr(chip, name) is not None for name in KEYS)
+    assert numbers == len(chip.facts) == known
     for field, key in KEYS.items():
         known = chip.facts[key].value if key in chip.facts else None
         assert getattr(chip, field) == known, field
@@ -142,7 +143,7 @@ def test_what_is_not_published_is_absent_and_refused_by_name(name):
     assert "times.hop_x" in chip.unpublished
     assert "hop_x" not in (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
     assert chip.hop_x_ticks is None
-    text = sentence(chip.require_times)
+    text = sentence(chip.times)
     assert text.startswith(f"chip '{name}' publishes no {chip.unpublished[0]} (nor ")
     assert text.endswith(
         " more times); mode 'timed' needs it: use mode 'count', or a chip file of your own with "
@@ -155,11 +156,9 @@ def test_times_that_are_given_are_enough():
     chip = nm.load_chip("tianjic28")
     fields = [field for field, key in KEYS.items() if key in chip.unpublished]
     one = dataclasses.replace(chip, **dict.fromkeys(fields[1:], 1))
-    assert sentence(one.require_times).startswith(
-        f"chip 'tianjic28' publishes no {KEYS[fields[0]]}; mode"
-    )
-    dataclasses.replace(chip, **dict.fromkeys(fields, 1)).require_times()
-    nm.load_chip("gxnor45").require_times()
+    assert sentence(one.times).startswith(f"chip 'tianjic28' publishes no {KEYS[fields[0]]}; mode")
+    dataclasses.replace(chip, **dict.fromkeys(fields, 1)).times()
+    nm.load_chip("gxnor45").times()
     without = dataclasses.replace(nm.load_chip("gxnor45"), hop_y_ticks=None)
     assert without.unpublished == ("times.hop_y",)
     assert "times.hop_y" not in without.facts
@@ -465,3 +464,31 @@ def test_a_chip_cannot_be_changed():
     chip = nm.load_chip("gxnor45")
     with pytest.raises(dataclasses.FrozenInstanceError):
         chip.neurons = 7
+
+
+# --- bounds of the network-on-chip
+
+
+def test_flits_of_a_packet():
+    chip = nm.load_chip("gxnor45")
+    assert chip.packet_flits == 1
+    assert (chip.link_bits, chip.packet_bits, chip.buffer, chip.queue) == (None,) * 4
+    for link, packet, flits in ((32, 32, 1), (32, 33, 2), (1, 7, 7), (64, 1, 1)):
+        assert dataclasses.replace(chip, link_bits=link, packet_bits=packet).packet_flits == flits
+    assert dataclasses.replace(chip, packet_bits=99).packet_flits == 1
+
+
+@pytest.mark.parametrize(
+    ("bound", "says"),
+    [
+        ({"buffer": 0}, "mesh.buffer is 0; it must be 1 to 1048576"),
+        ({"queue": -1}, "core.queue is -1; it must be 1 to 1048576"),
+        ({"link_bits": 0}, "mesh.link_bits is 0; it must be 1 to 1099511627776"),
+        ({"packet_bits": 1 << 16}, "mesh.packet_bits is 65536; it must be 1 to 32768"),
+        ({"buffer": 2.5}, "mesh.buffer is 2.5; it must be a whole number"),
+    ],
+)
+def test_bounds_out_of_range(bound, says):
+    with pytest.raises(ChipError) as caught:
+        dataclasses.replace(nm.load_chip("gxnor45"), **bound)
+    assert str(caught.value) == says

@@ -27,7 +27,7 @@ from neuromorph.energy.files import PRESETS as PRICE_PRESETS
 from neuromorph.network import Input, Linear, Network, Readout, find_network, save_network
 
 RUN_KEYS = [
-    "network", "chip", "mode", "samples", "accuracy", "latency_s", "interval_s",
+    "network", "chip", "mode", "samples", "accuracy", "latency_s", "interval_s", "load",
     "events_per_inference", "xnor_events_per_inference", "resting_fraction", "energy_j", "trace",
 ]  # fmt: skip
 MAP_KEYS = ["network", "chip", "fits", "cores_used", "packet_hops", "limits"]
@@ -96,6 +96,13 @@ def check_run_record(found, mode):
             assert 0 < found[key] < 1e-2
         else:
             assert found[key] is None
+    if mode == "timed":
+        load = found["load"]
+        assert 0 <= load["link_busy"] <= load["core_busy"] <= 1
+        assert load["core_blocked"] == 0
+        assert load["longest_queue"] >= 1
+    else:
+        assert found["load"] is None
     if found["energy_j"] is not None:
         assert list(found["energy_j"]) == ["p10", "p50", "p90"]
         assert 0 < found["energy_j"]["p10"] < found["energy_j"]["p50"] < found["energy_j"]["p90"]
@@ -143,8 +150,9 @@ def test_demo_equals_the_same_in_python(demo):
 def test_demo_says_the_main_facts_first(demo):
     _, found = demo
     lines = ok("demo").splitlines()
-    assert [line.split()[0] for line in lines[:9]] == [
-        "network", "chip", "samples", "accuracy", "latency", "events", "energy", "trace", "picture",
+    assert [line.split()[0] for line in lines[:10]] == [
+        "network", "chip", "samples", "accuracy", "latency", "load", "events", "energy",
+        "trace", "picture",
     ]  # fmt: skip
     assert max(map(len, lines)) <= 100
     assert len(lines) < 50
@@ -202,7 +210,7 @@ def test_run_modes_agree():
         record("run", "digits-gxnor", "--mode", mode, "--samples", 6, "--interval-s", 1e-5)
         for mode in ("count", "timed", "reference")
     ]
-    time = ("mode", "latency_s", "interval_s")
+    time = ("mode", "latency_s", "interval_s", "load")
     stripped = [{k: v for k, v in found.items() if k not in time} for found in runs]
     assert stripped[0] == stripped[1] == stripped[2]
     assert stripped[0]["energy_j"] is not None

@@ -32,6 +32,7 @@ __all__ = [
     "data_option",
     "emit",
     "energy_record",
+    "load_record",
     "paragraph",
     "prices_option",
     "run_record",
@@ -236,6 +237,26 @@ def energy_record(report: EnergyReport) -> dict[str, Any]:
     return record
 
 
+def load_record(run: Run) -> dict[str, Any] | None:
+    """The busiest core and link and the longest queue of a timed run; shares of its ticks."""
+    timing, mapping, ticks = run.timing, run.mapping, run.counts.ticks
+    if timing is None or not ticks:
+        return None
+    busy, queued = int(timing.busy[1:].argmax()) + 1, int(timing.longest_queue.argmax())
+    x, y, side = timing.busiest_link
+    return {
+        "busiest_core": int(mapping.row_cores[busy]),
+        "busiest_layer": mapping.row_layers[busy],
+        "core_busy": int(timing.busy[busy]) / ticks,
+        "core_blocked": int(timing.blocked.max()) / ticks,
+        "busiest_link": f"{x},{y} {side}",
+        "link_busy": int(timing.link_busy.max()) / ticks,
+        "link_waited_ticks": int(timing.link_waited.sum()),
+        "longest_queue": int(timing.longest_queue[queued]),
+        "longest_queue_core": int(mapping.row_cores[queued]),
+    }
+
+
 def run_record(run: Run, labels: Any, report: EnergyReport) -> dict[str, Any]:
     """The JSON record of ``demo`` and ``run``."""
     counts, mapping = run.counts, run.mapping
@@ -248,6 +269,7 @@ def run_record(run: Run, labels: Any, report: EnergyReport) -> dict[str, Any]:
         "accuracy": None if labels is None else run.accuracy(labels),
         "latency_s": run.latency_s,
         "interval_s": run.interval_s,
+        "load": load_record(run),
         "events_per_inference": counts.events / len(run),
         "xnor_events_per_inference": counts.per_inference("xnor_event"),
         "resting_fraction": counts.resting_fraction,

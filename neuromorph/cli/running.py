@@ -13,6 +13,7 @@ from neuromorph.cli.common import (
     chip_option,
     data_option,
     emit,
+    load_record,
     paragraph,
     prices_option,
     run_record,
@@ -159,6 +160,17 @@ def _facts(run: Run, labels: Any, report: EnergyReport, source: str, picture: Pa
     if run.latency_s is not None:
         pace = "" if run.interval_s is None else f", one result every {_time(run.interval_s)}"
         facts.append(("latency", f"{_time(run.latency_s)} from first input to read-out{pace}"))
+    load = load_record(run)
+    if load is not None:
+        facts.append(
+            ("load", "core {busiest_core} ({busiest_layer}) busy {core_busy:.0%}, link "
+                     "{busiest_link} {link_busy:.0%}; longest queue {longest_queue:,} packets, "
+                     "core {longest_queue_core}".format(**load))
+        )  # fmt: skip
+        if load["core_blocked"]:
+            facts.append(
+                ("blocked", f"a core waited {load['core_blocked']:.0%} of the time to send")
+            )
     facts.append(
         ("events", f"{counts.events / len(run):,.0f} synaptic events an inference, "
                    f"{counts.resting_fraction:.1%} of all pairs at rest")

@@ -1,41 +1,56 @@
 """Door to the timed engine (``timed.h``).
 
-``timed.py`` builds the tables from a valid mapping; here arrays are typed and
-kept alive while the run points into them.  ``advance`` runs without the GIL.
+``timed.py`` builds the tables from a valid mapping, ``traffic.py`` from checked
+packets; here arrays are typed and kept alive while the run points into them.
+``advance`` runs without the GIL.
 """
 
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport int16_t, int32_t, int64_t
+from libc.stdlib cimport calloc, free
 
 cdef extern from "timed.h" nogil:
     enum: TM_COUNTED
+    enum: TM_STUCK
     enum: TM_NO_MEMORY
 
-    ctypedef struct tm_stage:
-        int32_t input_height, input_width
-        int32_t channels, kernel_height, kernel_width
-        int32_t stride_y, stride_x, pad_y, pad_x
-        const int16_t *weights
-        int32_t steps, lowest, level_stride
-        const int32_t *thresholds
-        const int8_t *directions
-        int32_t pool_height, pool_width, pool_stride_y, pool_stride_x
-        const uint8_t *minimum
-        int64_t outputs
-        int16_t *levels
+    ctypedef struct tm_fan:
+        int32_t positions
+        const int32_t *starts
+        const int32_t *targets
 
     ctypedef struct tm_row:
-        int32_t stage
         int32_t tile_x, tile_y, gap
-        int32_t channel, channels, sum_row, sum_rows, sum_column, sum_columns
-        int32_t row, rows, column, columns
-        int32_t sources
-        int32_t target, targets
-        const uint8_t *reach
-        const int32_t *copies
-        int32_t positions
+        int32_t stage, reads_out, sources
+        int64_t scan
+        int32_t fan
+        const int32_t *token_to
+        int32_t tokens
+        const int16_t *levels
+        int64_t stride
         const int32_t *numbers
         int64_t outputs
+        int32_t planes
+        const int32_t *work
+        int32_t area, width, by_channel
+        int32_t window_y, window_x, window_height, window_width
+
+    ctypedef struct tm_chip:
+        int32_t barrier_sync, frames_in_flight
+        int32_t columns, tile_rows
+        int32_t axon, synapse, synapse_lanes
+        int32_t hop_local, barrier
+        int32_t spike_flits, token_flits
+        int32_t buffer, queue
+        const int32_t *link_ticks
+        const int32_t *flit_ticks
+
+    ctypedef struct tm_results:
+        int64_t *counted[TM_COUNTED]
+        int64_t *started
+        int64_t *finished
+        int64_t *busy
+        int64_t *blocked
+        int64_t *longest_queue
 
     ctypedef struct tm_record:
         int64_t sent
@@ -49,129 +64,152 @@ cdef extern from "timed.h" nogil:
         int64_t packet_room, hop_room
         int64_t packets_made, hops_made
 
-    ctypedef struct tm_chip:
-        int32_t barrier_sync, sparse, frames_in_flight
-        int32_t columns, tile_rows
-        int32_t axon, synapse, synapse_lanes, neuron, neuron_lanes
-        int32_t hop_x, hop_y, hop_local, link, barrier
-        int32_t spike_planes
+    ctypedef struct tm_traffic:
+        int64_t packets
+        const int64_t *tick
+        const int32_t *source
+        const int32_t *target
+        const int32_t *flits
+        int64_t *delivered
+
+    ctypedef struct tm_waiting:
+        int64_t packet
 
     ctypedef struct tm_run:
         pass
 
-    tm_run *tm_new(const tm_chip *, const tm_stage *, int32_t, const tm_row *, int32_t,
-                   const int16_t *, int64_t, int64_t, int32_t *, int64_t, int64_t **,
-                   int64_t *, int64_t *, int64_t *)
-    void tm_free(tm_run *)
-    int tm_advance(tm_run *, tm_recording *, int64_t)
-    int64_t tm_frames_done(const tm_run *)
+    ctypedef struct tm_engine:
+        tm_run *(*make)(const tm_chip *, const tm_fan *, const tm_row *, int32_t,
+                        int64_t, const tm_traffic *, const tm_results *) noexcept nogil
+        void (*free)(tm_run *) noexcept nogil
+        int (*advance)(tm_run *, tm_recording *, int64_t) noexcept nogil
+        int64_t (*frames_done)(const tm_run *) noexcept nogil
+        int64_t (*now)(const tm_run *) noexcept nogil
+        void (*links)(const tm_run *, int64_t *, int64_t *, int64_t *) noexcept nogil
+        int64_t (*waiting)(const tm_run *, tm_waiting *, int64_t) noexcept nogil
+        void (*rows)(const tm_run *, int64_t *, int64_t *) noexcept nogil
+
+    const tm_engine tm_wheel, tm_heap
 
 
 RECORD_BYTES = 34
 HOP_BYTES = 24
+WAITING_FIELDS = 6
+
+
+cdef const int32_t *ints(array, list keep) except? NULL:
+    """Data of an int32 array that is kept; NULL if there is none."""
+    cdef const int32_t[::1] view = array
+    keep.append(view)
+    return &view[0] if view.shape[0] else NULL
 
 
 cdef class TimedRun:
-    """One run, from the first injection to the last read-out.
+    """One run on one agenda (``"wheel"`` or ``"heap"``), from first to last event.
 
-    ``results`` holds the writable arrays: outputs (frames, classes) int32,
-    levels (one (frames, outputs) int16 a firing layer), counted (TM_COUNTED
-    arrays (frames, rows) int64), started, finished (frames) int64 and
-    active_ticks (rows) int64.
+    ``fans`` and ``rows`` are tables of ``timed.h`` as dictionaries.  ``results``
+    holds the writable arrays: counted (TM_COUNTED arrays (frames, rows)), started
+    and finished (frames), busy, blocked and longest_queue (rows), all int64.
+    ``traffic`` holds packets given beforehand (tick, source, target, flits and
+    the writable delivered); then there are no rows.
     """
 
+    cdef const tm_engine *engine
     cdef tm_run *run
+    cdef tm_fan *fans
+    cdef tm_traffic traffic
     cdef list keep
+    cdef int64_t tiles, rows
+    cdef readonly bint is_stuck
 
     def __cinit__(self):
+        self.engine = &tm_wheel
         self.run = NULL
+        self.fans = NULL
 
     def __dealloc__(self):
-        tm_free(self.run)
+        self.engine.free(self.run)
+        free(self.fans)
 
-    def __init__(self, dict chip not None, list stages not None, list rows not None,
-                 const int16_t[:, ::1] inputs not None, dict results not None):
-        cdef list keep = [inputs, results]
+    def __init__(self, str agenda not None, dict chip not None, int64_t frames, *,
+                 list fans not None, list rows not None, results=None, traffic=None):
+        cdef list keep = [results, traffic]
         cdef tm_chip c
-        cdef tm_stage *s = NULL
+        cdef tm_results found
         cdef tm_row *r = NULL
-        cdef int64_t *counted[TM_COUNTED]
-        cdef int32_t[:, ::1] outputs = results["outputs"]
-        cdef int64_t[::1] started = results["started"], finished = results["finished"]
-        cdef int64_t[::1] active = results["active_ticks"]
+        cdef const tm_traffic *given = NULL
+        cdef const int16_t[:, ::1] levels
+        cdef const int64_t[::1] ticks
+        cdef int64_t[::1] vector
         cdef int64_t[:, ::1] table
-        cdef int16_t[:, ::1] levels
-        cdef const int16_t[::1] weights
-        cdef const int32_t[::1] v32
-        cdef const int8_t[::1] v8
-        cdef const uint8_t[::1] vu8
-        cdef int64_t frames = inputs.shape[0]
         self.keep = keep
-        if frames < 1 or len(results["counted"]) != TM_COUNTED:
-            raise ValueError("no frames, or wrong results")
-        c.barrier_sync, c.sparse, c.frames_in_flight = chip["barrier_sync"], chip["sparse"], chip["frames_in_flight"]
+        self.engine = &tm_heap if agenda == "heap" else &tm_wheel
+        self.tiles, self.rows = chip["columns"] * chip["tile_rows"], len(rows)
+        c.barrier_sync, c.frames_in_flight = chip["barrier_sync"], chip["frames_in_flight"]
         c.columns, c.tile_rows = chip["columns"], chip["tile_rows"]
         c.axon, c.synapse, c.synapse_lanes = chip["axon"], chip["synapse"], chip["synapse_lanes"]
-        c.neuron, c.neuron_lanes = chip["neuron"], chip["neuron_lanes"]
-        c.hop_x, c.hop_y, c.hop_local = chip["hop_x"], chip["hop_y"], chip["hop_local"]
-        c.link, c.barrier, c.spike_planes = chip["link"], chip["barrier"], chip["spike_planes"]
-        try:
-            s = <tm_stage *>malloc(len(stages) * sizeof(tm_stage))
-            r = <tm_row *>malloc(len(rows) * sizeof(tm_row))
-            if s is NULL or r is NULL:
-                raise MemoryError
-            for i, d in enumerate(stages):
-                s[i].input_height, s[i].input_width = d["input"]
-                s[i].channels, s[i].kernel_height, s[i].kernel_width = d["kernel"]
-                s[i].stride_y, s[i].stride_x = d["stride"]
-                s[i].pad_y, s[i].pad_x = d["padding"]
-                weights = d["weights"]
-                s[i].weights = &weights[0]
-                s[i].steps, s[i].lowest, s[i].level_stride = d["fire"]
-                s[i].pool_height, s[i].pool_width, s[i].pool_stride_y, s[i].pool_stride_x = d["pool"]
-                s[i].outputs = d["outputs"]
-                s[i].thresholds, s[i].directions, s[i].minimum, s[i].levels = NULL, NULL, NULL, NULL
-                keep.append(d)
-                if s[i].steps:
-                    v32, v8 = d["thresholds"], d["directions"]
-                    s[i].thresholds, s[i].directions = &v32[0], &v8[0]
-                    levels = results["levels"][i]
-                    if levels.shape[0] != frames or levels.shape[1] != s[i].outputs:
-                        raise ValueError("levels have the wrong shape")
-                    s[i].levels = &levels[0, 0]
-                if s[i].pool_height:
-                    vu8 = d["minimum"]
-                    s[i].minimum = &vu8[0]
-            for i, d in enumerate(rows):
-                r[i].stage = d["stage"]
-                r[i].tile_x, r[i].tile_y, r[i].gap = d["place"]
-                r[i].channel, r[i].channels, r[i].sum_row, r[i].sum_rows, r[i].sum_column, r[i].sum_columns = d["sums"]
-                r[i].row, r[i].rows, r[i].column, r[i].columns = d["box"]
-                r[i].sources, r[i].target, r[i].targets = d["links"]
-                r[i].reach, r[i].copies = NULL, NULL
-                r[i].positions = d["positions"]
-                if r[i].targets:
-                    vu8, v32 = d["reach"], d["copies"]
-                    r[i].reach, r[i].copies = &vu8[0], &v32[0]
-                v32 = d["numbers"]
-                r[i].numbers, r[i].outputs = &v32[0], v32.shape[0]
-                keep.append(d)
+        c.hop_local, c.barrier = chip["hop_local"], chip["barrier"]
+        c.spike_flits, c.token_flits = chip["spike_flits"], chip["token_flits"]
+        c.buffer, c.queue = chip["buffer"], chip["queue"]
+        c.link_ticks, c.flit_ticks = ints(chip["link_ticks"], keep), ints(chip["flit_ticks"], keep)
+        if results is not None:
+            if len(results["counted"]) != TM_COUNTED:
+                raise ValueError("wrong results")
             for i in range(TM_COUNTED):
                 table = results["counted"][i]
                 if table.shape[0] != frames or table.shape[1] != len(rows):
                     raise ValueError("counts have the wrong shape")
-                counted[i] = &table[0, 0]
-            self.run = tm_new(&c, s, len(stages), r, len(rows), &inputs[0, 0], inputs.shape[1],
-                              frames, &outputs[0, 0], outputs.shape[1], counted, &started[0],
-                              &finished[0], &active[0])
+                found.counted[i] = &table[0, 0]
+            vector = results["started"]
+            found.started = &vector[0]
+            vector = results["finished"]
+            found.finished = &vector[0]
+            vector = results["busy"]
+            found.busy = &vector[0]
+            vector = results["blocked"]
+            found.blocked = &vector[0]
+            vector = results["longest_queue"]
+            found.longest_queue = &vector[0]
+        if traffic is not None:
+            ticks, vector = traffic["tick"], traffic["delivered"]
+            self.traffic.packets = ticks.shape[0]
+            if ticks.shape[0]:
+                self.traffic.tick, self.traffic.delivered = &ticks[0], &vector[0]
+            self.traffic.source = ints(traffic["source"], keep)
+            self.traffic.target = ints(traffic["target"], keep)
+            self.traffic.flits = ints(traffic["flits"], keep)
+            given = &self.traffic
+        try:
+            self.fans = <tm_fan *>calloc(len(fans) + 1, sizeof(tm_fan))
+            r = <tm_row *>calloc(len(rows) + 1, sizeof(tm_row))
+            if self.fans is NULL or r is NULL:
+                raise MemoryError
+            for i, d in enumerate(fans):
+                self.fans[i].positions = d["positions"]
+                self.fans[i].starts = ints(d["starts"], keep)
+                self.fans[i].targets = ints(d["targets"], keep)
+            for i, d in enumerate(rows):
+                r[i].tile_x, r[i].tile_y, r[i].gap = d["place"]
+                r[i].stage, r[i].reads_out, r[i].sources = d["stage"], d["reads_out"], d["sources"]
+                r[i].scan, r[i].fan, r[i].planes = d["scan"], d["fan"], d["planes"]
+                r[i].token_to, r[i].tokens = ints(d["token_to"], keep), len(d["token_to"])
+                r[i].numbers, r[i].outputs = ints(d["numbers"], keep), len(d["numbers"])
+                levels = d["levels"]
+                if levels.shape[0] != frames:
+                    raise ValueError("levels have the wrong shape")
+                keep.append(levels)
+                r[i].levels, r[i].stride = &levels[0, 0], levels.shape[1]
+                r[i].work = ints(d["work"], keep)
+                r[i].area, r[i].width, r[i].by_channel = d["image"]
+                r[i].window_y, r[i].window_x, r[i].window_height, r[i].window_width = d["window"]
+            self.run = self.engine.make(&c, self.fans, r, len(rows), frames, given, &found)
             if self.run is NULL:
                 raise MemoryError
         finally:
-            free(s)
             free(r)
 
     def advance(self, unsigned char[::1] packets, unsigned char[::1] hops, int64_t events):
-        """Go on; (finished?, packet records, hop records).  None: not recorded."""
+        """Go on; (over?, packet records, hop records).  None: not recorded."""
         cdef tm_recording made
         cdef int result
         made.packets, made.hops, made.packet_room, made.hop_room = NULL, NULL, 0, 0
@@ -182,12 +220,38 @@ cdef class TimedRun:
             made.hop_room = hops.shape[0] // HOP_BYTES
             made.hops = <tm_hop *>&hops[0]
         with nogil:
-            result = tm_advance(self.run, &made, events)
+            result = self.engine.advance(self.run, &made, events)
         if result == TM_NO_MEMORY:
             raise MemoryError
-        return result == 0, made.packets_made, made.hops_made
+        self.is_stuck = result == TM_STUCK
+        return result in (0, TM_STUCK), made.packets_made, made.hops_made
 
     @property
     def frames_done(self):
         """Frames read out so far."""
-        return tm_frames_done(self.run)
+        return self.engine.frames_done(self.run)
+
+    @property
+    def now(self):
+        """Tick of the last event."""
+        return self.engine.now(self.run)
+
+    def links(self, int64_t[:, ::1] out not None):
+        """Fill (3, links): packets, ticks waited for it in all, and at most."""
+        if out.shape[0] != 3 or out.shape[1] != 4 * self.tiles:
+            raise ValueError("links have the wrong shape")
+        self.engine.links(self.run, &out[0, 0], &out[1, 0], &out[2, 0])
+
+    def waiting(self, int64_t[:, ::1] out):
+        """Packets on the chip that is stuck: how many; as rows of ``tm_waiting`` in ``out``."""
+        if out is None:
+            return self.engine.waiting(self.run, NULL, 0)
+        if out.shape[1] != WAITING_FIELDS:
+            raise ValueError("waiting has the wrong shape")
+        return self.engine.waiting(self.run, <tm_waiting *>&out[0, 0], out.shape[0])
+
+    def rows_waiting(self, int64_t[:, ::1] out not None):
+        """Fill (2, rows): whether it waits for room to send, and its frame."""
+        if out.shape[0] != 2 or out.shape[1] != self.rows:
+            raise ValueError("rows have the wrong shape")
+        self.engine.rows(self.run, &out[0, 0], &out[1, 0])

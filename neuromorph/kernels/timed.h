@@ -1,8 +1,11 @@
 /* Discrete-event simulation of cores on a mesh, in whole ticks.
  *
  * The rules are those of neuromorph/reference/timed.py, event for event: the
- * agenda is ordered by (tick, order of scheduling).  It holds packets and core
- * events; a packet is expanded into its synaptic events when it is served.
+ * agenda is ordered by (tick, order of adding) and holds packets and core
+ * events.  What every core fires follows from the levels of its frame, which
+ * the counting kernel has found; here it is decided when.
+ *
+ * All arrays stay the caller's and must outlive the run.
  */
 #ifndef NEUROMORPH_TIMED_H
 #define NEUROMORPH_TIMED_H
@@ -13,50 +16,57 @@
 
 enum {
     TM_SPIKE_OUT, TM_PACKET_OUT, TM_SPIKE_IN, TM_TOKEN_OUT, TM_TOKEN_IN, TM_HOP_X, TM_HOP_Y,
-    TM_HOP_LOCAL, TM_XNOR, TM_GRADED, TM_FETCHED, TM_ACTIVE, TM_COUNTED
+    TM_HOP_LOCAL, TM_SERVED, TM_COUNTED
 };
 
-enum { TM_DONE = 0, TM_PAUSED = 1, TM_NO_MEMORY = -1 };
+enum { TM_DONE = 0, TM_PAUSED = 1, TM_STUCK = 2, TM_NO_MEMORY = -1 };
 
+/* Where a level of neurons sends: a list of rows for each position.  The
+ * position of a neuron is its number modulo `positions`. */
 typedef struct {
-    int32_t input_height, input_width;
-    int32_t channels, kernel_height, kernel_width;
-    int32_t stride_y, stride_x, pad_y, pad_x;
-    const int16_t *weights;        /* (input channel, ky, kx, channel) */
-    int32_t steps, lowest, level_stride;  /* steps 0: read-out */
-    const int32_t *thresholds;     /* (channels, steps) */
-    const int8_t *directions;
-    int32_t pool_height, pool_width, pool_stride_y, pool_stride_x; /* height 0: none */
-    const uint8_t *minimum;
-    int64_t outputs;               /* neurons whose levels leave, all slices */
-    int16_t *levels;               /* (frames, outputs) */
-} tm_stage;
-
-typedef struct {
-    int32_t stage;                 /* -1: the input port */
-    int32_t tile_x, tile_y, gap;
-    int32_t channel, channels, sum_row, sum_rows, sum_column, sum_columns;
-    int32_t row, rows, column, columns;   /* outputs */
-    int32_t sources;
-    int32_t target, targets;       /* first row it sends to, and how many */
-    const uint8_t *reach;          /* (positions, targets) */
-    const int32_t *copies;         /* (positions): destinations of one spike */
     int32_t positions;
+    const int32_t *starts;         /* (positions + 1) */
+    const int32_t *targets;
+} tm_fan;
+
+typedef struct {
+    int32_t tile_x, tile_y, gap;
+    int32_t stage;                 /* -1: the input port */
+    int32_t reads_out;             /* its levels leave the chip as sums */
+    int32_t sources;               /* tokens to wait for */
+    int64_t scan;                  /* ticks to threshold all neurons */
+    int32_t fan;                   /* which; -1: sends nothing */
+    const int32_t *token_to;       /* rows that get a token */
+    int32_t tokens;
+    const int16_t *levels;         /* (frames, stride): levels of its layer */
+    int64_t stride;
     const int32_t *numbers;        /* flat numbers of the neurons that send */
     int64_t outputs;
-    /* state */
-    int32_t busy, frame, tokens, serving_token;
-    int32_t *sums;
-    uint8_t *touched;
-    int16_t *fired;
-    int32_t *spike_neuron, *spike_payload;
-    int64_t spikes, spike_at;
-    int32_t target_at;
-    int64_t remaining;
-    uint8_t *token_to;
-    int32_t queues;                /* one a frame, frame % queues */
-    int32_t *queue_first, *queue_last;
+    int32_t planes;                /* bits of a level, each a spike; 1: the level is the spike */
+    /* synapses a spike has here: work[(c·h + y − y0)·w + x − x0], c 0 unless by_channel */
+    const int32_t *work;
+    int32_t area, width;           /* of the input image */
+    int32_t by_channel;            /* 0: all input channels alike */
+    int32_t window_y, window_x, window_height, window_width;
 } tm_row;
+
+typedef struct {
+    int32_t barrier_sync, frames_in_flight;
+    int32_t columns, tile_rows;
+    int32_t axon, synapse, synapse_lanes;
+    int32_t hop_local, barrier;
+    int32_t spike_flits, token_flits;
+    int32_t buffer, queue;         /* packets; 0: without limit */
+    const int32_t *link_ticks;     /* (tiles, 4): ticks to cross each link */
+    const int32_t *flit_ticks;     /* (tiles, 4): ticks a flit keeps it busy */
+} tm_chip;
+
+/* What is counted; the frames × rows tables are indexed frame-major. */
+typedef struct {
+    int64_t *counted[TM_COUNTED];
+    int64_t *started, *finished;               /* (frames) */
+    int64_t *busy, *blocked, *longest_queue;   /* (rows) */
+} tm_results;
 
 typedef struct __attribute__((packed)) {
     uint32_t sample, source, neuron, target;
@@ -76,30 +86,50 @@ typedef struct __attribute__((packed)) {
 typedef struct {
     tm_record *packets;
     tm_hop *hops;
-    int64_t packet_room, hop_room; /* at least 1 where wanted */
+    int64_t packet_room, hop_room; /* at least TM_MOST where wanted */
     int64_t packets_made, hops_made;
 } tm_recording;
 
+/* Packets given beforehand instead of cores, sorted by tick. */
 typedef struct {
-    int32_t barrier_sync, sparse, frames_in_flight;
-    int32_t columns, tile_rows;
-    int32_t axon, synapse, synapse_lanes, neuron, neuron_lanes;
-    int32_t hop_x, hop_y, hop_local, link, barrier;
-    int32_t spike_planes;          /* of the input */
-} tm_chip;
+    int64_t packets;
+    const int64_t *tick;
+    const int32_t *source, *target; /* tiles */
+    const int32_t *flits;
+    int64_t *delivered;
+} tm_traffic;
+
+/* A packet on the chip when nothing moves any more. */
+typedef struct {
+    int64_t packet;                /* its number */
+    int64_t frame, source, target;
+    int64_t holds;                 /* link it came over, ~row in the outbox of a row */
+    int64_t wants;                 /* link, ~row for a core; TM_INSIDE: it is in its core */
+} tm_waiting;
+
+#define TM_INSIDE INT64_MIN
 
 typedef struct tm_run tm_run;
 
-/* NULL: no memory.  All arrays stay the caller's and must outlive the run. */
-tm_run *tm_new(const tm_chip *chip, const tm_stage *stages, int32_t stage_count,
-               const tm_row *rows, int32_t row_count, const int16_t *inputs, int64_t input_size,
-               int64_t frames, int32_t *outputs, int64_t classes, int64_t *const *counted,
-               int64_t *started, int64_t *finished, int64_t *active_ticks);
-void tm_free(tm_run *run);
+/* One engine with each agenda. */
+typedef struct {
+    /* NULL: no memory.  traffic NULL: cores send and serve. */
+    tm_run *(*make)(const tm_chip *chip, const tm_fan *fans, const tm_row *rows,
+                    int32_t row_count, int64_t frames, const tm_traffic *traffic,
+                    const tm_results *results);
+    void (*free)(tm_run *run);
+    /* Go on until done, stuck, a recording is full, or `events` were handled. */
+    int (*advance)(tm_run *run, tm_recording *recording, int64_t events);
+    int64_t (*frames_done)(const tm_run *run);
+    int64_t (*now)(const tm_run *run);
+    /* (tiles, 4): packets, ticks waited for it in all and at most. */
+    void (*links)(const tm_run *run, int64_t *packets, int64_t *waited, int64_t *longest);
+    /* After TM_STUCK: the packets on the chip, at most `room`; how many there are. */
+    int64_t (*waiting)(const tm_run *run, tm_waiting *out, int64_t room);
+    /* After TM_STUCK: (rows) whether it waits for room to send, and its frame. */
+    void (*rows)(const tm_run *run, int64_t *blocked, int64_t *frame);
+} tm_engine;
 
-/* Go on until done, or a recording is full, or `events` agenda events were
- * handled. */
-int tm_advance(tm_run *run, tm_recording *recording, int64_t events);
-int64_t tm_frames_done(const tm_run *run);
+extern const tm_engine tm_wheel, tm_heap;
 
 #endif

@@ -1,23 +1,49 @@
-"""Discrete-event run of a mapped network (twin of ``reference.timed``)."""
+"""Discrete-event run of a mapped network (twin of ``reference.timed``).
+
+Levels do not depend on time, so the counting kernel finds them, and with them
+sums and synaptic events, for all frames at once.  The engine then moves every
+packet: which ones a core sends follows from its levels, how long it serves
+each from a table of its synapses.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorph.chip import Chip
+from neuromorph.errors import SimulationError
 from neuromorph.kernels._timed import TimedRun
-from neuromorph.mapping import COUNTED, Mapping, Tally
+from neuromorph.kernels.counting import count
+from neuromorph.mapping import Mapping, Slice, Tally
+from neuromorph.mapping.deadlock import Place, Stuck, Waiting, deadlock
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, PacketSink
+from neuromorph.mapping.timing import Timing
 from neuromorph.network import Stage
 
-__all__ = ["timed"]
+__all__ = ["Agenda", "timed"]
+
+Agenda = Literal["wheel", "heap"]
 
 RECORDS = 1 << 16
 EVENTS = 1 << 21
 INT32_MAX = 2**31 - 1  # more lanes than any core has synapses or neurons
+# What the engine counts, in the order of timed.h; "served" is checked against the kernel.
+MOVED = (
+    "spike_out",
+    "packet_out",
+    "spike_in",
+    "token_out",
+    "token_in",
+    "hop_x",
+    "hop_y",
+    "hop_local",
+    "served",
+)
+INSIDE = -(2**63)  # wants nothing: the packet is in its core
 
 
 def timed(
@@ -27,137 +53,231 @@ def timed(
     sink: PacketSink | None = None,
     hops: HopSink | None = None,
     progress: Callable[[int], None] | None = None,
+    agenda: Agenda = "wheel",
 ) -> Tally:
     """Run encoded inputs (batch, size) tick by tick.
 
     ``sink`` gets the records of delivered packets, ``hops`` those of packets at
     every router, a bounded batch at a time (valid until it returns);
-    ``progress`` the number of samples read out.
+    ``progress`` the number of samples read out.  The result is the same with
+    each ``agenda``; the heap is slower.
+
+    Raises
+    ------
+    SimulationError
+        Full buffers wait for each other in a circle; names it.
     """
-    chip, network, frames = mapping.chip, mapping.network, len(inputs)
+    frames, rows = len(inputs), mapping.rows
     inputs = np.ascontiguousarray(inputs, np.int16)
-    firing = [s for s in network.stages if s.levels]
+    tally = count(mapping, inputs)
     results: dict[str, Any] = {
-        "outputs": np.zeros((frames, network.classes), np.int32),
-        "levels": [np.zeros((frames, s.outputs), np.int16) for s in firing],
-        "counted": [np.zeros((frames, mapping.rows), np.int64) for _ in COUNTED],
+        "counted": [np.zeros((frames, rows), np.int64) for _ in MOVED],
         "started": np.zeros(frames, np.int64),
         "finished": np.zeros(frames, np.int64),
-        "active_ticks": np.zeros(mapping.rows, np.int64),
+        "busy": np.zeros(rows, np.int64),
+        "blocked": np.zeros(rows, np.int64),
+        "longest_queue": np.zeros(rows, np.int64),
     }
+    links = np.zeros((3, mapping.chip.rows, mapping.chip.columns, 4), np.int64)
     if frames:
         run = TimedRun(
-            {
-                "barrier_sync": int(chip.sync == "barrier"),
-                "sparse": int(chip.storage == "sparse"),
-                "frames_in_flight": chip.frames_in_flight,
-                "columns": chip.columns,
-                "tile_rows": chip.rows,
-                "axon": chip.axon_ticks,
-                "synapse": chip.synapse_ticks,
-                "synapse_lanes": min(chip.synapse_lanes, INT32_MAX),
-                "neuron": chip.neuron_ticks,
-                "neuron_lanes": min(chip.neuron_lanes, INT32_MAX),
-                "hop_x": chip.hop_x_ticks,
-                "hop_y": chip.hop_y_ticks,
-                "hop_local": chip.hop_local_ticks,
-                "link": chip.link_ticks,
-                "barrier": chip.barrier_ticks,
-                "spike_planes": network.stages[0].spikes_per_input,
-            },
-            [_stage(s) for s in network.stages],
-            _rows(mapping),
-            inputs,
-            results,
+            agenda,
+            chip_table(mapping.chip),
+            frames,
+            fans=_fans(mapping),
+            rows=_rows(mapping, [inputs, *tally.levels]),
+            results=results,
         )
-        packets = None if sink is None else np.empty(RECORDS, PACKET_DTYPE)
-        routed = None if hops is None else np.empty(RECORDS, HOP_DTYPE)
-        done = False
-        while not done:
-            done, delivered, crossed = run.advance(_bytes(packets), _bytes(routed), EVENTS)
-            if sink is not None and packets is not None and delivered:
-                sink(packets[:delivered])
-            if hops is not None and routed is not None and crossed:
-                hops(routed[:crossed])
-            if progress is not None:
-                progress(run.frames_done)
+        advance(run, sink, hops, progress)
+        if run.is_stuck:
+            raise SimulationError(deadlock(mapping, _stuck(run, rows)))
+        run.links(links.reshape(3, -1))
+    moved = dict(zip(MOVED, results["counted"]))
+    served, synapses = moved.pop("served"), tally.counted["fetched"]
+    if mapping.chip.storage == "sparse":
+        synapses = tally.counted["xnor_event"] + tally.counted["graded_event"]
+    assert np.array_equal(served, synapses)  # every synapse once
     finished, started = results["finished"], results["started"]
     return Tally(
-        outputs=results["outputs"],
-        levels=[a.astype(s.levels.dtype) for a, s in zip(results["levels"], firing) if s.levels],
-        counted=dict(zip(COUNTED, results["counted"])),
+        outputs=tally.outputs,
+        levels=tally.levels,
+        counted=tally.counted | moved,
         ticks=int(finished[-1] - started[0]) if frames else 0,
-        active_ticks=results["active_ticks"],
+        timing=Timing(
+            busy=results["busy"],
+            blocked=results["blocked"],
+            longest_queue=results["longest_queue"],
+            link_packets=links[0],
+            link_busy=links[0] * mapping.chip.times().link * mapping.chip.packet_flits,
+            link_waited=links[1],
+            link_longest=links[2],
+        ),
         started=started,
         finished=finished,
     )
+
+
+def advance(
+    run: TimedRun,
+    sink: PacketSink | None,
+    hops: HopSink | None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """From the first event to the last, records handed over on the way."""
+    packets = None if sink is None else np.empty(RECORDS, PACKET_DTYPE)
+    routed = None if hops is None else np.empty(RECORDS, HOP_DTYPE)
+    over = False
+    while not over:
+        over, delivered, crossed = run.advance(_bytes(packets), _bytes(routed), EVENTS)
+        if sink is not None and packets is not None and delivered:
+            sink(packets[:delivered])
+        if hops is not None and routed is not None and crossed:
+            hops(routed[:crossed])
+        if progress is not None:
+            progress(run.frames_done)
+
+
+def chip_table(chip: Chip) -> dict[str, Any]:
+    """What the engine asks of a chip."""
+    times, links = chip.times(), (chip.rows * chip.columns, 1)
+    ticks = [times.hop_x, times.hop_x, times.hop_y, times.hop_y]
+    return {
+        "barrier_sync": int(chip.sync == "barrier"),
+        "frames_in_flight": chip.frames_in_flight,
+        "columns": chip.columns,
+        "tile_rows": chip.rows,
+        "axon": times.axon,
+        "synapse": times.synapse,
+        "synapse_lanes": min(times.synapse_lanes, INT32_MAX),
+        "hop_local": times.hop_local,
+        "barrier": times.barrier,
+        "spike_flits": chip.packet_flits,
+        "token_flits": chip.packet_flits,
+        "buffer": chip.buffer or 0,
+        "queue": chip.queue or 0,
+        "link_ticks": np.tile(np.array(ticks, np.int32), links).ravel(),
+        "flit_ticks": np.tile(np.full(4, times.link, np.int32), links).ravel(),
+    }
 
 
 def _bytes(records: NDArray[Any] | None) -> NDArray[np.uint8] | None:
     return None if records is None else records.view(np.uint8)
 
 
-def _stage(stage: Stage) -> dict[str, Any]:
-    weights = stage.weights.transpose(1, 2, 3, 0).astype(np.int16)
-    p, firing = stage.pool, stage.levels is not None
-    result: dict[str, Any] = {
-        "input": stage.input_shape[1:],
-        "kernel": (stage.weights.shape[0], *stage.weights.shape[2:]),
-        "stride": stage.stride,
-        "padding": stage.padding,
-        "weights": np.ascontiguousarray(weights).ravel(),
-        "fire": (0, 0, 0),
-        "pool": (0, 0, 1, 1) if p is None else (*p.size, *p.stride),
-        "minimum": None if p is None else p.minimum.view(np.uint8),
-        "outputs": stage.outputs,
-    }
-    if firing:
-        assert stage.levels is not None
-        assert stage.thresholds is not None
-        steps = stage.thresholds.shape[1]
-        result["fire"] = (steps, -stage.levels.maximum, stage.levels.stride)
-        result["thresholds"] = stage.thresholds.ravel()
-        result["directions"] = stage.directions
-    return result
+def _fans(mapping: Mapping) -> list[dict[str, Any]]:
+    """For each layer: the rows that an input position sends to."""
+    fans = []
+    for index, targets in enumerate(mapping.stage_rows):
+        position, target = np.nonzero(mapping.reach_table(index))
+        positions = len(mapping.reach_table(index))
+        starts = np.concatenate([[0], np.cumsum(np.bincount(position, minlength=positions))])
+        fans.append(
+            {
+                "positions": positions,
+                "starts": starts.astype(np.int32),
+                "targets": np.array(targets, np.int32)[target],
+            }
+        )
+    return fans
 
 
-def _rows(mapping: Mapping) -> list[dict[str, Any]]:
-    """Every row with its place, its neurons and where it sends."""
+def _rows(mapping: Mapping, levels: list[NDArray[Any]]) -> list[dict[str, Any]]:
+    """Every row: its place, what it sends and what it holds for a spike."""
+    chip, times, network = mapping.chip, mapping.chip.times(), mapping.network
+    last = len(network.stages) - 1
     rows: list[dict[str, Any]] = [{} for _ in range(mapping.rows)]
     sources = np.zeros(mapping.rows, np.int64)
-    for index in range(len(mapping.network.stages) + 1):
-        last = index == len(mapping.network.stages)
-        senders = _last_rows(mapping) if last else mapping.source_rows(index)
-        reach = np.zeros((1, 0), bool) if last else mapping.reach_table(index)
-        targets = () if last else mapping.stage_rows[index]
-        table = {
-            "positions": len(reach),
-            "reach": np.ascontiguousarray(reach, np.uint8).ravel(),
-            "copies": reach.sum(axis=1).astype(np.int32),
-        }
-        for row, neurons in senders:
-            needed = reach[neurons % len(reach)].any(axis=0)
-            sources[list(targets)] += needed
-            first = targets[0] if targets else 0
-            rows[row] = {**table, "links": (first, len(targets))}
-            rows[row]["numbers"] = neurons.astype(np.int32)
+    for index in range(last + 1):
+        reach, targets = mapping.reach_table(index), np.array(mapping.stage_rows[index], np.int32)
+        sent = np.ascontiguousarray(levels[index], np.int16)
+        for row, neurons in mapping.source_rows(index):
+            needed = targets[reach[neurons % len(reach)].any(axis=0)]
+            sources[needed] += 1
+            rows[row] = {
+                "fan": index,
+                "token_to": needed,
+                "numbers": neurons.astype(np.int32),
+                "levels": sent,
+                "planes": network.stages[index].spikes_per_input,
+            }
+    nothing = {
+        "fan": -1,
+        "token_to": np.zeros(0, np.int32),
+        "numbers": np.zeros(0, np.int32),
+        "levels": np.zeros((len(levels[0]), 1), np.int16),
+        "planes": 1,
+    }
     for r, entry in enumerate(rows):
+        s = mapping.slices[r - 1] if r else None
+        if s is not None and s.stage == last:
+            entry.update(nothing)
         x, y = (int(v) for v in mapping.tiles[r])
-        gap = mapping.chip.inject_ticks if r == 0 else mapping.chip.spike_ticks
-        entry["place"] = (x, y, gap)
-        entry["links"] = (int(sources[r]), *entry["links"])
-        if r == 0:
-            entry.update(stage=-1, sums=(0,) * 6, box=(0,) * 4)
-            continue
-        s = mapping.slices[r - 1]
-        entry["stage"] = s.stage
-        entry["sums"] = tuple(
-            v for a, b in (s.channels, s.sum_rows, s.sum_columns) for v in (a, b - a)
-        )
-        entry["box"] = tuple(v for a, b in (s.rows, s.columns) for v in (a, b - a))
+        scan = 0 if s is None else times.neuron * -(-s.neurons // times.neuron_lanes)
+        entry["place"] = (x, y, times.inject if s is None else times.spike)
+        entry["stage"] = -1 if s is None else s.stage
+        entry["reads_out"] = int(s is not None and s.stage == last)
+        entry["sources"], entry["scan"] = int(sources[r]), scan
+        entry.update(_work(network.stages[0 if s is None else s.stage], s, chip))
     return rows
 
 
-def _last_rows(mapping: Mapping) -> list[tuple[int, NDArray[np.int64]]]:
-    """The read-out rows and the classes they hold."""
-    return [(row, np.arange(*mapping.slices[row - 1].channels)) for row in mapping.stage_rows[-1]]
+def _work(stage: Stage, s: Slice | None, chip: Chip) -> dict[str, Any]:
+    """Synapses that a slice holds for a spike of each input neuron in its window."""
+    if s is None:
+        return {"work": np.zeros(1, np.int32), "image": (1, 1, 0), "window": (0, 0, 1, 1)}
+    taps = [
+        _taps(stage, axis, sums, seen)
+        for axis, (sums, seen) in enumerate(
+            ((s.sum_rows, s.input_rows), (s.sum_columns, s.input_columns))
+        )
+    ]
+    if chip.storage == "sparse":  # non-zero weights of the slice by input channel and tap
+        held = np.count_nonzero(stage.weights[slice(*s.channels)], axis=0)
+        work = taps[0] @ held @ taps[1].T
+    else:
+        work = (s.channels[1] - s.channels[0]) * np.outer(*(t.sum(axis=1) for t in taps))
+    _, height, width = stage.input_shape
+    return {
+        "work": work.astype(np.int32).ravel(),
+        "image": (height * width, width, int(chip.storage == "sparse")),
+        "window": (s.input_rows[0], s.input_columns[0], len(taps[0]), len(taps[1])),
+    }
+
+
+def _taps(
+    stage: Stage, axis: int, sums: tuple[int, int], seen: tuple[int, int]
+) -> NDArray[np.int64]:
+    """For each input row (or column) seen: how many neurons of the run each tap meets (0 or 1)."""
+    kernel = stage.weights.shape[2 + axis]
+    at = np.arange(*seen)[:, None] + stage.padding[axis] - np.arange(kernel)
+    neuron, rest = np.divmod(at, stage.stride[axis])
+    met: NDArray[np.int64] = ((rest == 0) & (sums[0] <= neuron) & (neuron < sums[1])).astype(int)
+    return met
+
+
+def _stuck(run: TimedRun, rows: int) -> Stuck:
+    """Where everything is in a run in which nothing moves."""
+    found = np.zeros((run.waiting(None), 6), np.int64)
+    run.waiting(found)
+    state = np.zeros((2, rows), np.int64)
+    run.rows_waiting(state)
+
+    def place(number: int, kind: str) -> Place:
+        return ("link", number) if number >= 0 else (kind, ~number)
+
+    return Stuck(
+        tick=run.now,
+        packets=tuple(
+            Waiting(
+                packet=packet,
+                frame=frame,
+                source=source,
+                target=target,
+                holds=place(holds, "outbox"),
+                wants=None if wants == INSIDE else place(wants, "queue"),
+            )
+            for packet, frame, source, target, holds, wants in found.tolist()
+        ),
+        blocked=tuple(bool(v) for v in state[0]),
+        frames=tuple(state[1].tolist()),
+    )

@@ -5,6 +5,7 @@ from neuromorph.mapping.mapping import Fit, Mapping, check_fit, map_network
 from neuromorph.mapping.partition import Limit
 from neuromorph.mapping.slices import Slice
 from neuromorph.mapping.tally import COUNTED, Tally, complete
+from neuromorph.mapping.timing import Timing
 
 __all__ = [
     "COUNTED",
@@ -13,6 +14,7 @@ __all__ = [
     "Mapping",
     "Slice",
     "Tally",
+    "Timing",
     "check_fit",
     "complete",
     "load_mapping",

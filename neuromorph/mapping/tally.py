@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.events import ACTIONS, Counts
+from neuromorph.mapping.timing import Timing
 
 if TYPE_CHECKING:
     from neuromorph.mapping.mapping import Mapping
@@ -38,14 +39,16 @@ class Tally:
 
     ``outputs`` int32 (batch, classes); ``levels`` one array (batch, outputs of
     the layer) for every layer but the read-out; ``counted`` int64 (batch,
-    rows) under each name of :data:`COUNTED`.
+    rows) under each name of :data:`COUNTED`.  A timed engine adds ``ticks`` from
+    the first injection to the last read-out, ``timing``, and ``started`` and
+    ``finished`` int64 (batch,).
     """
 
     outputs: NDArray[np.int32]
     levels: list[NDArray[Any]]
     counted: dict[str, NDArray[np.int64]]
     ticks: int | None = None
-    active_ticks: NDArray[np.int64] | None = field(default=None)
+    timing: Timing | None = None
     started: NDArray[np.int64] | None = field(default=None)
     finished: NDArray[np.int64] | None = field(default=None)
 
@@ -103,5 +106,5 @@ def complete(mapping: Mapping, tally: Tally) -> Counts:
         pairs=mapping.pairs,
         hardware=mapping.hardware,
         ticks=tally.ticks,
-        active_ticks=tally.active_ticks,
+        active_ticks=None if tally.timing is None else tally.timing.busy,
     )

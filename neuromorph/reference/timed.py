@@ -1,13 +1,13 @@
 """Discrete-event run of a mapped network, written to be read (twin of ``kernels.timed``).
 
-Time is a whole number of ticks.  Events of one tick are handled in the order
-in which they were scheduled.
+Time is a whole number of ticks.  Routers, links and their buffers are in
+``mesh.py``; here are the rows, which send and serve.
 
 * A *row* (the input port or a slice on its core) sends its packets one by
   one, neurons in order and for each neuron its destinations in order; a chip
-  with token synchronisation then sends one token to every destination.
-* A *router* passes a packet first along x, then along y.  A link takes one
-  packet at a time, in order of arrival, and is busy for ``link`` ticks.
+  with token synchronisation then sends one token to every destination.  With
+  finite buffers a packet needs a place in the row's outbox; the row waits for
+  it.
 * A *core* puts packets into one queue a frame and serves those of its present
   frame in order of arrival.  A spike costs the axon look-up and the fetched
   synapses.  The frame is fired when a token of every source was served
@@ -20,7 +20,6 @@ in which they were scheduled.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,27 +27,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorph.errors import SimulationError
 from neuromorph.mapping import COUNTED, Mapping, Slice, Tally
-from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, SIDES, TOKEN, HopSink, PacketSink
+from neuromorph.mapping.deadlock import Stuck, deadlock
+from neuromorph.mapping.packets import PACKET_DTYPE, TOKEN, HopSink, PacketSink
+from neuromorph.mapping.timing import Timing
 from neuromorph.network import Stage
 from neuromorph.reference.counting import fire, pool
+from neuromorph.reference.mesh import Agenda, Mesh, Packet
 
 __all__ = ["timed"]
-
-STEPS = {"east": (1, 0), "west": (-1, 0), "south": (0, 1), "north": (0, -1)}
-
-
-@dataclass(slots=True)
-class Packet:
-    """A spike (payload not 0) or a token on its way to one core."""
-
-    frame: int
-    source: int
-    neuron: int
-    target: int
-    payload: int
-    sent: int = 0
-    number: int = 0
 
 
 @dataclass(slots=True)
@@ -66,7 +54,11 @@ class Row:
     tokens: int = 0
     serving_token: bool = False
     queues: dict[int, deque[Packet]] = field(default_factory=dict)
-    outbox: deque[Packet] = field(default_factory=deque)
+    queue_room: int | None = None  # places left in all queues; None: no limit
+    entering: deque[Packet] = field(default_factory=deque)  # wait for such a place
+    to_send: deque[Packet] = field(default_factory=deque)
+    outbox_room: int | None = None
+    blocked_since: int | None = None  # waits for a place in the outbox
     sums: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     touched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
@@ -81,8 +73,13 @@ def timed(
     """Run encoded inputs (batch, size) tick by tick.
 
     ``sink`` gets the record of every delivered packet, ``hops`` that of every
-    packet at every router.  The tally carries ticks, busy ticks of every row,
-    and start and finish of every sample.
+    packet at every router.  The tally carries ticks, timing, and start and
+    finish of every sample.
+
+    Raises
+    ------
+    SimulationError
+        Full buffers wait for each other in a circle; names it.
     """
     return _Run(mapping, inputs, sink, hops).run()
 
@@ -96,7 +93,8 @@ class _Run:
         hops: HopSink | None,
     ) -> None:
         self.mapping, self.chip, self.network = mapping, mapping.chip, mapping.network
-        self.inputs, self.sink, self.hops, self.frames = inputs, sink, hops, len(inputs)
+        self.times = self.chip.times()
+        self.inputs, self.sink, self.frames = inputs, sink, len(inputs)
         self.counted = {n: np.zeros((self.frames, mapping.rows), np.int64) for n in COUNTED}
         self.outputs = np.zeros((self.frames, self.network.classes), np.int32)
         self.levels = [
@@ -106,10 +104,16 @@ class _Run:
         ]
         self.started, self.finished = np.zeros(self.frames, int), np.zeros(self.frames, int)
         self.read_out = np.zeros(self.frames, int)  # read-out cores done with each frame
-        self.active_ticks = np.zeros(mapping.rows, np.int64)
-        self.link_free: dict[int, int] = {}
-        self.agenda: list[tuple[int, int, str, Any]] = []
-        self.scheduled = self.sent = 0
+        self.busy, self.blocked, self.longest_queue = np.zeros((3, mapping.rows), np.int64)
+        self.agenda = Agenda()
+        self.mesh = Mesh(
+            self.chip,
+            self.agenda,
+            hops,
+            delivered=self.delivered,
+            enter=self.enter,
+            outbox=self.outbox,
+        )
         self.next_frame = self.frames_done = 0
         self.rows = [self._row(r) for r in range(mapping.rows)]
         for row in self.rows:
@@ -128,9 +132,11 @@ class _Run:
         row = Row(
             number=r,
             tile=(int(self.mapping.tiles[r, 0]), int(self.mapping.tiles[r, 1])),
-            gap=self.chip.inject_ticks if r == 0 else self.chip.spike_ticks,
+            gap=self.times.inject if r == 0 else self.times.spike,
             targets=[] if last else list(self.mapping.stage_rows[following]),
             needed=np.zeros((1, 0), bool) if last else self.mapping.reach_table(following),
+            queue_room=self.chip.queue,
+            outbox_room=self.chip.buffer,
         )
         if r:
             row.sums, row.touched = self._blank(self.mapping.slices[r - 1])
@@ -153,19 +159,7 @@ class _Run:
     def _sends(self, row: Row) -> NDArray[np.bool_]:
         return row.needed[self._neurons(row) % len(row.needed)]
 
-    # --- the agenda
-
-    def schedule(self, tick: int, what: str, about: Any) -> None:
-        heapq.heappush(self.agenda, (tick, self.scheduled, what, about))
-        self.scheduled += 1
-
-    def drain(self) -> int:
-        """Handle events until none is left; the tick of the last one."""
-        tick = 0
-        while self.agenda:
-            tick, _, what, about = heapq.heappop(self.agenda)
-            getattr(self, what)(tick, about)
-        return tick
+    # --- the whole run
 
     def run(self) -> Tally:
         if self.chip.sync == "token":
@@ -180,17 +174,38 @@ class _Run:
                     if 0 <= step - 1 - self._stage_of(row.number) < self.frames:
                         row.busy = True
                         self.scan(now, row)
-                now = max(now, self.drain()) + self.chip.barrier_ticks
+                self.drain()
+                now = max(now, self.agenda.now) + self.times.barrier
         ticks = int(self.finished[-1] - self.started[0]) if self.frames else 0
         return Tally(
             outputs=self.outputs,
             levels=list(self.levels),
             counted=self.counted,
             ticks=ticks,
-            active_ticks=self.active_ticks,
+            timing=Timing(
+                busy=self.busy,
+                blocked=self.blocked,
+                longest_queue=self.longest_queue,
+                link_packets=self.mesh.table("packets"),
+                link_busy=self.mesh.table("busy"),
+                link_waited=self.mesh.table("waited"),
+                link_longest=self.mesh.table("longest"),
+            ),
             started=self.started,
             finished=self.finished,
         )
+
+    def drain(self) -> None:
+        """Until nothing moves; then no packet may be left."""
+        self.agenda.drain()
+        if self.mesh.alive:
+            stuck = Stuck(
+                tick=self.agenda.now,
+                packets=self.mesh.waiting(),
+                blocked=tuple(row.blocked_since is not None for row in self.rows),
+                frames=tuple(row.frame for row in self.rows),
+            )
+            raise SimulationError(deadlock(self.mapping, stuck))
 
     # --- sending
 
@@ -207,7 +222,7 @@ class _Run:
 
     def send_all(self, tick: int, row: Row, frame: int, levels: NDArray[Any]) -> None:
         """Queue the packets of all spikes (levels of the row's neurons), then tokens."""
-        row.busy = True
+        row.busy, row.frame = True, frame
         sends = self._sends(row)
         planes = self.network.stages[0].spikes_per_input if row.number == 0 else 1
         for neuron, level, wanted in zip(self._neurons(row), levels, sends):
@@ -218,29 +233,58 @@ class _Run:
             self.counted["spike_out"][frame, row.number] += len(payloads)
             for payload in payloads:
                 for target in np.flatnonzero(wanted):
-                    row.outbox.append(
-                        Packet(frame, row.number, int(neuron), row.targets[target], payload)
-                    )
+                    row.to_send.append(self.packet(row, int(neuron), row.targets[target], payload))
         if self.chip.sync == "token":
             for target in np.flatnonzero(sends.any(axis=0)):
-                row.outbox.append(Packet(frame, row.number, TOKEN, row.targets[target], 0))
-        self.active_ticks[row.number] += row.gap * len(row.outbox)
-        if row.outbox:
-            self.schedule(tick + row.gap, "emit", row)
+                row.to_send.append(self.packet(row, TOKEN, row.targets[target], 0))
+        self.busy[row.number] += row.gap * len(row.to_send)
+        if row.to_send:
+            self.agenda.add(tick + row.gap, self.emit, row)
         else:
             self.all_sent(tick, row)
 
+    def packet(self, row: Row, neuron: int, target: int, payload: int) -> Packet:
+        return Packet(
+            frame=row.frame,
+            source=row.number,
+            neuron=neuron,
+            target=target,
+            payload=payload,
+            tile=row.tile,
+            goal=self.rows[target].tile,
+            flits=self.chip.packet_flits,
+            holds=("outbox", row.number),
+        )
+
     def emit(self, tick: int, row: Row) -> None:
-        packet = row.outbox.popleft()
-        packet.sent, packet.number = tick, self.sent
-        self.sent += 1
-        kind = "packet_out" if packet.payload else "token_out"
+        """Send the next packet, or wait for a place in the outbox."""
+        if row.outbox_room == 0:
+            row.blocked_since = tick
+            return
+        if row.outbox_room is not None:
+            row.outbox_room -= 1
+        packet = row.to_send.popleft()
+        kind = "token_out" if packet.is_token else "packet_out"
         self.counted[kind][packet.frame, row.number] += 1
-        self.hop(tick, (packet, row.tile))
-        if row.outbox:
-            self.schedule(tick + row.gap, "emit", row)
+        (x, y), (to_x, to_y) = packet.tile, packet.goal
+        self.counted["hop_x"][packet.frame, row.number] += abs(to_x - x)
+        self.counted["hop_y"][packet.frame, row.number] += abs(to_y - y)
+        self.counted["hop_local"][packet.frame, row.number] += 1
+        self.mesh.depart(tick, packet)
+        if row.to_send:
+            self.agenda.add(tick + row.gap, self.emit, row)
         else:
             self.all_sent(tick, row)
+
+    def outbox(self, tick: int, number: int) -> None:
+        """A place in the outbox of a row is free again."""
+        row = self.rows[number]
+        if row.outbox_room is not None:
+            row.outbox_room += 1
+        if row.blocked_since is not None:
+            self.blocked[number] += tick - row.blocked_since
+            row.blocked_since = None
+            self.emit(tick, row)
 
     def all_sent(self, tick: int, row: Row) -> None:
         row.busy = False
@@ -251,34 +295,22 @@ class _Run:
             row.frame += 1
             self.serve(tick, row)
 
-    # --- the mesh
+    # --- receiving
 
-    def hop(self, tick: int, about: tuple[Packet, tuple[int, int]]) -> None:
-        packet, (x, y) = about
-        to_x, to_y = self.rows[packet.target].tile
-        if x != to_x:
-            side, action, ticks = "east" if to_x > x else "west", "hop_x", self.chip.hop_x_ticks
-        elif y != to_y:
-            side, action, ticks = "south" if to_y > y else "north", "hop_y", self.chip.hop_y_ticks
-        else:
-            self.counted["hop_local"][packet.frame, packet.source] += 1
-            self.schedule(tick + self.chip.hop_local_ticks, "deliver", packet)
-            return
-        link = (y * self.chip.columns + x) * len(SIDES) + SIDES.index(side)
-        start = max(tick, self.link_free.get(link, 0))
-        self.link_free[link] = start + self.chip.link_ticks
-        self.counted[action][packet.frame, packet.source] += 1
-        self.record_hop(tick, packet, link, start - tick)
-        step_x, step_y = STEPS[side]
-        self.schedule(start + ticks, "hop", (packet, (x + step_x, y + step_y)))
-
-    def record_hop(self, tick: int, packet: Packet, link: int, waited: int) -> None:
-        if self.hops is not None:
-            self.hops(np.array([(tick, packet.number, link, waited)], HOP_DTYPE))
-
-    def deliver(self, tick: int, packet: Packet) -> None:
+    def enter(self, tick: int, packet: Packet) -> bool:
+        """Take a place in the queue of the packet's core, or wait for one."""
         row = self.rows[packet.target]
-        kind = "spike_in" if packet.payload else "token_in"
+        if row.queue_room == 0:
+            packet.wants = ("queue", row.number)
+            row.entering.append(packet)
+            return False
+        if row.queue_room is not None:
+            row.queue_room -= 1
+        return True
+
+    def delivered(self, tick: int, packet: Packet) -> None:
+        row = self.rows[packet.target]
+        kind = "token_in" if packet.is_token else "spike_in"
         self.counted[kind][packet.frame, row.number] += 1
         if self.sink is not None:
             record = (
@@ -291,10 +323,9 @@ class _Run:
                 tick,
             )
             self.sink(np.array([record], PACKET_DTYPE))
-        x, y = row.tile
-        core = (y * self.chip.columns + x) * len(SIDES) + SIDES.index("core")
-        self.record_hop(tick, packet, core, 0)
         row.queues.setdefault(packet.frame, deque()).append(packet)
+        queued = sum(len(q) for q in row.queues.values())
+        self.longest_queue[row.number] = max(self.longest_queue[row.number], queued)
         if not row.busy:
             self.serve(tick, row)
 
@@ -306,14 +337,19 @@ class _Run:
         if not queue:
             return
         packet = queue.popleft()
+        del self.mesh.alive[packet.number]
         row.busy = True
-        row.serving_token = packet.payload == 0
-        duration = self.chip.axon_ticks
+        row.serving_token = packet.is_token
+        duration = self.times.axon
         if not row.serving_token:
-            words = -(-self.integrate(row, packet) // self.chip.synapse_lanes)
-            duration += self.chip.synapse_ticks * words
-        self.active_ticks[row.number] += duration
-        self.schedule(tick + duration, "served", row)
+            words = -(-self.integrate(row, packet) // self.times.synapse_lanes)
+            duration += self.times.synapse * words
+        self.busy[row.number] += duration
+        self.agenda.add(tick + duration, self.served, row)
+        if row.entering:
+            self.agenda.add(tick + self.times.hop_local, self.mesh.deliver, row.entering.popleft())
+        elif row.queue_room is not None:
+            row.queue_room += 1
 
     def integrate(self, row: Row, packet: Packet) -> int:
         """Add the packet's synapses into the accumulators; how many were fetched."""
@@ -357,9 +393,9 @@ class _Run:
     def scan(self, tick: int, row: Row) -> None:
         """Threshold (or read out) all neurons of the row."""
         neurons = self.mapping.slices[row.number - 1].neurons
-        duration = self.chip.neuron_ticks * -(-neurons // self.chip.neuron_lanes)
-        self.active_ticks[row.number] += duration
-        self.schedule(tick + duration, "fired", row)
+        duration = self.times.neuron * -(-neurons // self.times.neuron_lanes)
+        self.busy[row.number] += duration
+        self.agenda.add(tick + duration, self.fired, row)
 
     def fired(self, tick: int, row: Row) -> None:
         s = self.mapping.slices[row.number - 1]

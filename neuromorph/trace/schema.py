@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 import numpy as np
 
-from neuromorph.chip import Chip
+from neuromorph.chip import BOUNDS, Chip
 from neuromorph.events import Hardware
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE
 from neuromorph.network import Encoding, Network
@@ -191,10 +191,11 @@ def network_info(network: Network) -> NetworkInfo:
 
 
 def chip_json(chip: Chip) -> str:
-    """Every field of a chip but its text, and dead cores only if there are any, as JSON."""
+    """Every field of a chip but its text, and what newer chips know only if it is set, as JSON."""
     fields = {name: getattr(chip, name) for name in chip.__dataclass_fields__ if name != "text"}
-    if not chip.dead_cores:  # as files were before chips knew dead cores
-        del fields["dead_cores"]
+    for name in ("dead_cores", *BOUNDS):
+        if not fields[name]:
+            del fields[name]
     return msgspec.json.encode(fields).decode()
 
 

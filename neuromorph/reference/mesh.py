@@ -1,0 +1,230 @@
+"""Routers, links and buffers of a timed run, written to be read.
+
+* The *agenda* holds what happens at which tick; events of one tick are handled
+  in the order in which they were added.
+* A packet has ``flits`` flits.  A *link* passes one flit every ``link`` ticks
+  and takes one packet at a time, in order of arrival; the head of a packet is
+  at the next router after ``hop_x`` or ``hop_y`` ticks and goes on at once.
+* Packets go first along x, then along y, then into their core (``hop_local``).
+* With finite buffers a packet *holds* a place: in the outbox of its core, then
+  in the buffer at the end of each link it crosses.  It starts over a link when
+  the link is free and the buffer behind it has room, and gives its place back
+  when its last flit has left, or at delivery.  Of the packets in a buffer,
+  those for one link leave in order of arrival; those for other links may pass.
+* With a finite queue a packet enters its core when the queue has room.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.chip import Chip
+from neuromorph.mapping.deadlock import Place, Waiting
+from neuromorph.mapping.packets import HOP_DTYPE, SIDES, TOKEN, HopSink
+
+__all__ = ["Agenda", "Mesh", "Packet"]
+
+STEPS = {"east": (1, 0), "west": (-1, 0), "south": (0, 1), "north": (0, -1)}
+
+
+class Agenda:
+    """Calls to make, by tick."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self.added = self.now = 0
+
+    def add(self, tick: int, call: Callable[..., None], *about: Any) -> None:
+        heapq.heappush(self.calls, (tick, self.added, call, about))
+        self.added += 1
+
+    def drain(self) -> None:
+        """Make calls until none is left."""
+        while self.calls:
+            self.now, _, call, about = heapq.heappop(self.calls)
+            call(self.now, *about)
+
+
+@dataclass(slots=True, eq=False)
+class Packet:
+    """A spike (payload not 0) or a token on its way from a tile to a tile."""
+
+    frame: int
+    source: int
+    neuron: int
+    target: int
+    payload: int
+    tile: tuple[int, int]
+    goal: tuple[int, int]
+    flits: int = 1
+    sent: int = 0
+    number: int = 0
+    holds: Place | None = None
+    wants: Place | None = None
+    since: int = 0
+
+    @property
+    def is_token(self) -> bool:
+        return self.neuron == TOKEN
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One direction from a tile to the next, with the buffer at its end."""
+
+    number: int
+    side: str
+    ticks: int
+    room: int | None  # places left in the buffer; None: no limit
+    is_busy: bool = False
+    free_at: int = 0
+    waiting: deque[Packet] = field(default_factory=deque)
+    packets: int = 0
+    busy: int = 0
+    waited: int = 0
+    longest: int = 0
+
+
+class Mesh:
+    """All links.  ``is_limited``: buffers or queues are finite.
+
+    ``delivered(tick, packet)`` is called when a packet is in its core,
+    ``enter(tick, packet)`` asks the core for a place in its queue (False: it
+    has to wait), ``outbox(tick, row)`` says that a place there is free again.
+    """
+
+    def __init__(
+        self,
+        chip: Chip,
+        agenda: Agenda,
+        hops: HopSink | None,
+        *,
+        delivered: Callable[[int, Packet], None],
+        enter: Callable[[int, Packet], bool],
+        outbox: Callable[[int, int], None],
+    ) -> None:
+        self.chip, self.times, self.agenda, self.hops = chip, chip.times(), agenda, hops
+        self.delivered, self.enter, self.outbox = delivered, enter, outbox
+        self.is_limited = chip.buffer is not None or chip.queue is not None
+        self.links = [
+            Link(
+                number=router * len(STEPS) + i,
+                side=side,
+                ticks=self.times.hop_x if side in ("east", "west") else self.times.hop_y,
+                room=chip.buffer,
+            )
+            for router in range(chip.rows * chip.columns)
+            for i, side in enumerate(STEPS)
+        ]
+        self.alive: dict[int, Packet] = {}  # packets on the chip by number
+        self.sent = 0
+
+    def depart(self, tick: int, packet: Packet) -> None:
+        """A packet leaves its source."""
+        packet.sent, packet.number = tick, self.sent
+        self.alive[packet.number] = packet
+        self.sent += 1
+        self.arrive(tick, packet)
+
+    def arrive(self, tick: int, packet: Packet) -> None:
+        """The head of a packet is at a router."""
+        (x, y), (to_x, to_y) = packet.tile, packet.goal
+        if packet.tile == packet.goal:
+            if self.enter(tick, packet):
+                self.agenda.add(tick + self.times.hop_local, self.deliver, packet)
+            return
+        if x != to_x:
+            side = "east" if to_x > x else "west"
+        else:
+            side = "south" if to_y > y else "north"
+        link = self.links[(y * self.chip.columns + x) * len(STEPS) + list(STEPS).index(side)]
+        packet.since = tick
+        if not self.is_limited:
+            start = max(tick, link.free_at)
+            link.free_at = start + self.times.link * packet.flits
+            self.cross(start, link, packet)
+            return
+        packet.wants = ("link", link.number)
+        link.waiting.append(packet)
+        self.try_link(tick, link)
+
+    def cross(self, tick: int, link: Link, packet: Packet) -> None:
+        """The head of a packet starts over a link."""
+        waited = tick - packet.since
+        link.packets += 1
+        link.busy += self.times.link * packet.flits
+        link.waited += waited
+        link.longest = max(link.longest, waited)
+        self.record(packet, SIDES.index(link.side), packet.since, waited)
+        x, y = STEPS[link.side]
+        packet.tile = packet.tile[0] + x, packet.tile[1] + y
+        self.agenda.add(tick + link.ticks, self.arrive, packet)
+
+    def try_link(self, tick: int, link: Link) -> None:
+        if link.is_busy or link.room == 0 or not link.waiting:
+            return
+        packet = link.waiting.popleft()
+        link.is_busy = True
+        if link.room is not None:
+            link.room -= 1
+        place, packet.holds = packet.holds, ("link", link.number)
+        self.agenda.add(tick + self.times.link * packet.flits, self.link_free, link, place)
+        self.cross(tick, link, packet)
+
+    def link_free(self, tick: int, link: Link, place: Place | None) -> None:
+        """The last flit is over the link, and its packet out of the place before it."""
+        link.is_busy = False
+        self.give_back(tick, place)
+        self.try_link(tick, link)
+
+    def give_back(self, tick: int, place: Place | None) -> None:
+        if place is None:
+            return
+        kind, number = place
+        if kind == "outbox":
+            self.outbox(tick, number)
+            return
+        link = self.links[number]
+        if link.room is not None:
+            link.room += 1
+        self.try_link(tick, link)
+
+    def deliver(self, tick: int, packet: Packet) -> None:
+        self.record(packet, SIDES.index("core"), tick, 0)
+        place = packet.holds
+        packet.wants = None
+        self.delivered(tick, packet)
+        if self.is_limited:
+            self.give_back(tick, place)
+
+    def record(self, packet: Packet, side: int, tick: int, waited: int) -> None:
+        if self.hops is not None:
+            x, y = packet.tile
+            link = (y * self.chip.columns + x) * len(SIDES) + side
+            self.hops(np.array([(tick, packet.number, link, waited)], HOP_DTYPE))
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Every packet on a chip on which nothing moves."""
+        return tuple(
+            Waiting(
+                packet=p.number,
+                frame=p.frame,
+                source=p.source,
+                target=p.target,
+                holds=p.holds or ("outbox", p.source),
+                wants=p.wants,
+            )
+            for p in self.alive.values()
+        )
+
+    def table(self, name: str) -> NDArray[np.int64]:
+        """One number of all links: (rows, columns, 4)."""
+        values = [getattr(link, name) for link in self.links]
+        return np.array(values, np.int64).reshape(self.chip.rows, self.chip.columns, len(STEPS))
