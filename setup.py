@@ -36,6 +36,13 @@ extensions = [
         extra_compile_args=FLAGS,
         extra_link_args=SANITIZERS if CHECKED else [],
     ),
+    Extension(
+        "neuromorph.kernels._learning",
+        [f"{KERNELS}/_learning.pyx", f"{KERNELS}/learning.c"],
+        depends=[f"{KERNELS}/learning.h"],
+        extra_compile_args=FLAGS,
+        extra_link_args=SANITIZERS if CHECKED else [],
+    ),
 ]
 
 setup(

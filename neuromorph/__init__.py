@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from neuromorph.energy import estimate_energy as estimate_energy
     from neuromorph.energy import load_prices as load_prices
     from neuromorph.errors import NeuromorphError as NeuromorphError
+    from neuromorph.learning import learn as learn
     from neuromorph.events import Counts as Counts
     from neuromorph.levels import Levels as Levels
     from neuromorph.mapping import Mapping as Mapping
@@ -49,6 +50,7 @@ _PUBLIC = {
     "Run": "simulation",
     "Trace": "trace",
     "estimate_energy": "energy",
+    "learn": "learning",
     "load_chip": "chip",
     "load_network": "network",
     "load_prices": "energy",

@@ -9,6 +9,7 @@ import os
 
 __all__ = [
     "ChipError",
+    "LearningError",
     "LevelError",
     "MappingError",
     "MissingDependencyError",
@@ -76,6 +77,10 @@ class TraceVersionError(TraceError):
 
 class RecipeError(NeuromorphError, ValueError):
     """A malformed training recipe, or data it needs that are not there."""
+
+
+class LearningError(NeuromorphError, ValueError):
+    """A rule, a stream or a network that learning on a chip cannot take."""
 
 
 class MissingDependencyError(NeuromorphError, ImportError):

@@ -10,7 +10,7 @@ import pytest
 
 import neuromorph as nm
 
-# The list of the design but for ``learn``, which is not there yet.
+# The list of the design.
 PUBLIC = [
     "Chip",
     "Counts",
@@ -23,6 +23,7 @@ PUBLIC = [
     "Run",
     "Trace",
     "estimate_energy",
+    "learn",
     "load_chip",
     "load_network",
     "load_prices",

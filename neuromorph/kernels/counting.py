@@ -27,7 +27,7 @@ from neuromorph.kernels.plans import NetworkPlan
 from neuromorph.mapping import COUNTED, Mapping, Tally
 from neuromorph.network import Stage
 
-__all__ = ["count", "kernel_name", "neuron_counts"]
+__all__ = ["count", "count_packets", "kernel_name", "neuron_counts"]
 
 Array = NDArray[np.int64]
 
@@ -143,7 +143,7 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
         counted["xnor_event"][:, rows] = tallies[i]["xnor"]
         counted["graded_event"][:, rows] = tallies[i]["graded"]
         counted["neuron_update_active"][:, rows] = tallies[i]["active"]
-        _count_packets(mapping, i, stage, inputs if i == 0 else levels[i - 1], counted)
+        count_packets(mapping, i, stage, inputs if i == 0 else levels[i - 1], counted)
     return Tally(outputs=outputs, levels=list(levels), counted=counted)
 
 
@@ -216,7 +216,7 @@ def _each(work: Any, items: Iterable[slice], threads: int) -> None:
             pass
 
 
-def _count_packets(
+def count_packets(
     mapping: Mapping, index: int, stage: Stage, levels: NDArray[Any], counted: dict[str, Array]
 ) -> None:
     """Spikes, packets, hops, tokens and fetched synapses of everything sent to one layer."""
