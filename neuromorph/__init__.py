@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from neuromorph.energy import estimate_energy as estimate_energy
     from neuromorph.energy import load_prices as load_prices
     from neuromorph.errors import NeuromorphError as NeuromorphError
-    from neuromorph.learning import learn as learn
     from neuromorph.events import Counts as Counts
+    from neuromorph.learning import learn as learn
     from neuromorph.levels import Levels as Levels
     from neuromorph.mapping import Mapping as Mapping
     from neuromorph.mapping import map_network as map_network
