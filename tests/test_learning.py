@@ -41,7 +41,7 @@ def start(rule, hidden=(20,), inputs=24, classes=4):
 def test_it_learns(states, error):
     rng = np.random.default_rng(1)
     images, labels = small_stream(rng, 1500)
-    rule = Rule(states=states, error=error, margin=8, rate=0.1, memory=6)
+    rule = Rule(states=states, error=error, margin=8, rate=0.02, readout_rate=0.02, memory=6)
     state, mapping = start(rule)
     learned = learn(mapping, (images, labels), rule=rule, state=state)
     run = nm.simulate(nm.map_network(learned.network(), CHIP), images[-300:])
@@ -53,7 +53,7 @@ def test_the_learned_network_predicts_what_was_predicted_while_learning():
     """All engines agree with the read-out, sample by sample, once nothing moves."""
     rng = np.random.default_rng(2)
     images, labels = small_stream(rng)
-    rule = Rule(states=15, margin=8, rate=0.1, memory=6)
+    rule = Rule(states=15, margin=8, rate=0.02, readout_rate=0.02, memory=6)
     state, mapping = start(rule)
     learned = learn(mapping, (images, labels), rule=rule, state=state)
     still = Rule(states=15, rate=0, readout_rate=0, centring="frozen", margin=8)
@@ -103,7 +103,7 @@ def test_with_nothing_to_learn_the_counts_are_those_of_a_run(seed):
 def test_the_mapping_moves_hops_and_nothing_else():
     rng = np.random.default_rng(3)
     images, labels = small_stream(rng)
-    rule = Rule(states=15, margin=8, rate=0.1, memory=6)
+    rule = Rule(states=15, margin=8, rate=0.02, readout_rate=0.02, memory=6)
     state, one_core = start(rule, hidden=(60,))
     small = dataclasses.replace(CHIP, neurons=16)
     many = map_for(state.network("small"), small, rule)
@@ -121,7 +121,9 @@ def test_the_mapping_moves_hops_and_nothing_else():
 def test_batches_of_a_stream_do_not_matter():
     rng = np.random.default_rng(4)
     images, labels = small_stream(rng)
-    rule = Rule(states=15, margin=8, rate=0.1, memory=6, halve_every=100, batch=4)
+    rule = Rule(
+        states=15, margin=8, rate=0.02, readout_rate=0.02, memory=6, halve_every=100, batch=4
+    )
     state, mapping = start(rule)
     whole = learn(mapping, (images, labels), rule=rule, state=state)
     cuts = [(images[i : i + 70], labels[i : i + 70]) for i in range(0, 300, 70)]
@@ -139,7 +141,7 @@ def test_batches_of_a_stream_do_not_matter():
 def test_stuck_synapses_and_dead_neurons_stay():
     rng = np.random.default_rng(5)
     images, labels = small_stream(rng)
-    rule = Rule(states=15, margin=8, rate=0.3, memory=6)
+    rule = Rule(states=15, margin=8, rate=0.04, memory=6)
     state, mapping = start(rule)
     layer = state.layers[0]
     layer.stuck[:] = rng.random(layer.stuck.shape) < 0.3
@@ -153,7 +155,7 @@ def test_stuck_synapses_and_dead_neurons_stay():
 
 def test_learning_is_priced_apart_from_inference():
     rng = np.random.default_rng(6)
-    rule = Rule(states=15, margin=8, rate=0.3, memory=6)
+    rule = Rule(states=15, margin=8, rate=0.04, memory=6)
     state, mapping = start(rule)
     learned = learn(mapping, small_stream(rng), rule=rule, state=state)
     for prices in ("horowitz45", "generic22"):
@@ -177,7 +179,7 @@ def test_bits_and_writes():
     assert rule.bits_per_synapse() == 6
     assert Rule(states=63, batch=10).bits_per_synapse() == 6 + 16
     rng = np.random.default_rng(7)
-    rule = Rule(states=15, margin=8, rate=0.3, memory=6)
+    rule = Rule(states=15, margin=8, rate=0.04, memory=6)
     state, mapping = start(rule)
     learned = learn(mapping, small_stream(rng), rule=rule, state=state)
     total = learned.learning.total("dst_transition")
@@ -221,13 +223,15 @@ def test_quantised_errors():
 
 
 def test_probabilities():
-    linear = Rule(rate=0.3, readout_rate=0.5).table(0, 0, 2)
+    linear = Rule(states=3, rate=0.3, readout_rate=0.5).table(0, 0, 2)
     assert linear[:, 1].tolist() == [0, round(0.3 * 65536)]
     assert linear[:, 5].tolist() == [1, 32768]  # 1.5 steps: one for sure, one in half the cases
-    tanh = Rule(rate=0.1, probability="tanh").table(0, 0, 2)
+    tanh = Rule(states=3, rate=0.1, probability="tanh").table(0, 0, 2)
     assert tanh[1, 1] == round(np.tanh(0.3) * 65536)
-    assert Rule(readout_rate=0.5).table(0, 1, 2)[1, 1] == 32768
-    halved = Rule(rate=0.4, halve_every=100).table(100, 0, 2)
+    assert Rule(states=3, readout_rate=0.5).table(0, 1, 2)[1, 1] == 32768
+    wide = Rule(states=63, rate=0.01).table(0, 0, 2)  # 0.01 of 31 steps
+    assert wide[1, 1] == round(0.31 * 65536)
+    halved = Rule(states=3, rate=0.4, halve_every=100).table(100, 0, 2)
     assert halved[1, 1] == round(0.2 * 65536)
 
 
@@ -241,8 +245,8 @@ def test_probabilities():
         ({"states": 257}, "states is 257; it must be 3 to 255"),
         ({"states": 3.0}, "states is 3.0; it must be a whole number"),
         ({"error": "hebb"}, "error is 'hebb'; choose one of bp"),
-        ({"rate": -1}, "rate is -1; it must be 0 to 8 steps"),
-        ({"rate": float("nan")}, "rate is nan; it must be 0 to 8 steps"),
+        ({"rate": -1}, "rate is -1; it must be 0 to 8"),
+        ({"rate": float("nan")}, "rate is nan; it must be 0 to 8"),
         ({"batch": 0}, "batch is 0; it must be 1 to"),
         ({"draws": "dice"}, "draws is 'dice'; choose one of keyed, lfsr"),
     ],

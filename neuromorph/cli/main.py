@@ -22,6 +22,7 @@ from neuromorph.cli.common import (
     prices_option,
 )
 from neuromorph.cli.data import data_group
+from neuromorph.cli.learning import learn_command
 from neuromorph.cli.running import demo, run
 from neuromorph.cli.tracing import report, trace_group
 from neuromorph.cli.training import train
@@ -45,6 +46,7 @@ def main() -> None:
 main.add_command(demo)
 main.add_command(run)
 main.add_command(train)
+main.add_command(learn_command)
 main.add_command(data_group)
 main.add_command(trace_group)
 main.add_command(report)

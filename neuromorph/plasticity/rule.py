@@ -57,7 +57,8 @@ class Rule:
     margin : int
         In sums of the read-out.
     rate, readout_rate : float
-        Steps that an error of one proposes; hidden layers and read-out.
+        ΔW that an error of one proposes, where the states reach from −1 to 1;
+        hidden layers and read-out.  A step is 1/K.
     halve_every : int, optional
         Samples after which the rates have halved; None keeps them.
     probability : {"linear", "tanh"}
@@ -90,16 +91,16 @@ class Rule:
     states: int = 63
     error: ErrorPath = "bp"
     target: Target = "rival"
-    margin: int = 60
-    rate: float = 0.15
-    readout_rate: float = 0.3
+    margin: int = 40
+    rate: float = 0.02
+    readout_rate: float = 0.013
     halve_every: int | None = None
     probability: Probability = "linear"
     draws: Draws = "keyed"
     centring: Centring = "tracked"
     memory: int = 9
     threshold: int = 6
-    pulse: int = 16
+    pulse: int = 20
     dead_zone: int = 0
     batch: int = 1
     metaplastic: int = 0
@@ -148,7 +149,7 @@ class Rule:
                 or not isinstance(value, (int, float))
                 or not 0 <= value <= 8
             ):
-                raise LearningError(f"rule: {name} is {value!r}; it must be 0 to 8 steps")
+                raise LearningError(f"rule: {name} is {value!r}; it must be 0 to 8")
 
     @property
     def maximum(self) -> int:
@@ -157,8 +158,8 @@ class Rule:
 
     @property
     def rest(self) -> int:
-        """T, the outermost state that reads as zero: a third of K."""
-        return self.maximum // 3
+        """T, the outermost state that reads as zero: a fifth of K."""
+        return self.maximum // 5
 
     @property
     def cell_bits(self) -> int:
@@ -181,7 +182,7 @@ class Rule:
             rate /= 4 ** max(0, layers - 2 - layer)
         if self.halve_every is not None:
             rate *= 0.5 ** (samples / self.halve_every)
-        proposed = rate * np.arange(MAX_ERROR + 1)
+        proposed = rate * self.maximum * np.arange(MAX_ERROR + 1)
         whole = np.floor(proposed)
         kind: Any = "tanh" if self.probability == "tanh" else "unbiased"
         chance = transition_probability(proposed - whole, 1.0, 3.0, kind)

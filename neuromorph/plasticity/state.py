@@ -198,7 +198,13 @@ class Plastic:
         return state
 
     def network(self, name: str, meta: dict[str, Any] | None = None) -> Network:
-        """The network as it stands: every engine gives the levels that were learned with."""
+        """The network as it stands: every engine gives the levels that were learned with.
+
+        Raises
+        ------
+        LearningError
+            Dead neurons among the living of one channel.
+        """
         layers: list[Layer] = []
         shape: tuple[int, ...] = self.input.shape
         for index, layer in enumerate(self.layers):
@@ -225,6 +231,13 @@ class Plastic:
             low = -((layer.half - centre) >> FRACTION)  # least sum with d >= −half
             high = ((centre + layer.half) >> FRACTION) + 1  # least sum with d > half
             bounds = np.stack([low, high], axis=1)
+            silent = layer.dead.reshape(len(bounds), -1)
+            if (silent.any(axis=1) != silent.all(axis=1)).any():
+                raise LearningError(
+                    f"layer {stage.name!r} has channels with some dead neurons; "
+                    "a network has no form for them"
+                )
+            bounds[silent.all(axis=1)] = (-_LIMIT, _LIMIT)
             bounds[bounds < 1 - _LIMIT] = THRESHOLD_MIN
             bounds[bounds > _LIMIT - 1] = THRESHOLD_MAX
             if stage.pool is not None:

@@ -1,0 +1,87 @@
+"""``learn``: scenarios of learning on a chip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neuromorph.cli.common import as_json, chip_option, emit, paragraph, prices_option
+
+__all__ = ["learn_command"]
+
+
+@click.command("learn")
+@click.argument("scenario")
+@click.option(
+    "--data",
+    metavar="NAME|FOLDER",
+    help="mnist or digits, or the folder MNIST lies in; default: MNIST where it is found, "
+    "else digits.",
+)
+@click.option("--states", type=click.IntRange(3, 255), help="States of a synapse, odd.")
+@click.option("--hidden", metavar="N,N,…", help="Neurons of the hidden layers.")
+@click.option("--error", metavar="PATH", help="Way of the errors: bp, sign, dfa, drtp, readout, …")
+@click.option("--samples", type=click.IntRange(min=1), help="Samples of the stream.")
+@click.option("--passes", type=click.IntRange(min=1), help="Times through the stream.")
+@click.option("--seeds", type=click.IntRange(min=1), help="How many seeds.")
+@chip_option
+@prices_option
+@click.option(
+    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the curves as PNG."
+)
+@as_json
+def learn_command(
+    scenario: str,
+    data: str | None,
+    states: int | None,
+    hidden: str | None,
+    error: str | None,
+    samples: int | None,
+    passes: int | None,
+    seeds: int | None,
+    chip: str,
+    prices: str,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Learn on the chip, by SCENARIO.
+
+    online-scratch: random synapses, every sample once.
+    """
+    from neuromorph.data import DATA_NAMES
+    from neuromorph.learning.scenarios import Settings, draw, run_scenario
+
+    folder = None
+    if data is not None and data not in DATA_NAMES and Path(data).is_dir():
+        data, folder = "mnist", data
+    result = run_scenario(
+        scenario,
+        Settings(
+            data=data,
+            folder=folder,
+            states=states,
+            hidden=None if hidden is None else _numbers(hidden),
+            error=error,  # type: ignore[arg-type]  # the rule checks it
+            samples=samples,
+            passes=passes,
+            seeds=seeds,
+            chip=chip,
+            prices=prices,
+        ),
+    )
+    record, text = dict(result.record), str(result)
+    if picture is not None:
+        record["picture"] = str(draw(result, picture))
+        text += f"\n\ncurves: {picture}"
+    emit(as_json, record, paragraph(text))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = (0,)
+    if min(numbers) < 1:
+        raise click.UsageError(f"--hidden is {text!r}; give numbers of neurons, as in 512,256")
+    return numbers

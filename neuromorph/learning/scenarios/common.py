@@ -1,0 +1,266 @@
+"""What scenarios share: settings, a session that learns and is measured, results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph import draws
+from neuromorph.chip import load_chip
+from neuromorph.data import Dataset, load_data
+from neuromorph.energy import EnergyReport, estimate_energy, load_prices
+from neuromorph.errors import LearningError, RecipeError
+from neuromorph.events import Totals, format_table
+from neuromorph.learning.loop import Learned, learn, map_for
+from neuromorph.mapping import Mapping
+from neuromorph.network import Input, Network
+from neuromorph.plasticity import ErrorPath, Plastic, Rule, fresh
+from neuromorph.simulation import simulate
+
+__all__ = [
+    "Curve",
+    "Images",
+    "Result",
+    "Scenario",
+    "Session",
+    "Settings",
+    "load",
+    "log_marks",
+    "mean_sd",
+    "order",
+    "percent",
+]
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+# Thresholds at which raw pixels become ternary levels.
+INPUTS = {"mnist": (0, 80), "digits": (5, 11)}
+ORDER_DRAWS = 0x60000
+_STATES_WITH_HIDDEN_WEIGHTS = 32 + 64  # bits of a float shadow and of Adam's two moments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a scenario may be told; None leaves its own choice.
+
+    ``data`` is the name of a data set, or None for MNIST where it is there and
+    the built-in digits where not; ``folder`` where to look.  ``samples`` and
+    ``seeds`` shorten or lengthen a run.
+    """
+
+    data: str | None = None
+    folder: str | None = None
+    states: int | None = None
+    hidden: tuple[int, ...] | None = None
+    error: ErrorPath | None = None
+    samples: int | None = None
+    passes: int | None = None
+    seeds: int | None = None
+    chip: str = "gxnor45"
+    prices: str = "horowitz45"
+
+
+class Curve(NamedTuple):
+    """A line of the picture: ``y`` in per cent over ``x``."""
+
+    label: str
+    x: list[float]
+    y: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a scenario found: a record for programs, tables for readers, curves."""
+
+    record: dict[str, Any]
+    tables: tuple[tuple[str, Sequence[str], Sequence[Sequence[str]]], ...]
+    curves: tuple[Curve, ...]
+    title: str
+    x_label: str = "samples learned"
+    y_label: str = "validation accuracy, %"
+    log_x: bool = True
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{title}\n{format_table(header, rows)}" for title, header, rows in self.tables]
+        return "\n\n".join([*parts, *self.notes])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A name, one sentence, and the function that runs it."""
+
+    name: str
+    text: str
+    run: Callable[[Settings], Result] = field(repr=False)
+
+
+def load(settings: Settings) -> tuple[Dataset, Input, str]:
+    """The data set, the input layer for it, and a note where digits stand in for MNIST."""
+    note = ""
+    if settings.data is None:
+        try:
+            data = load_data("mnist", settings.folder)
+        except RecipeError:
+            data = load_data("digits")
+            note = "MNIST was not found (NEUROMORPH_DATA); the built-in digits stand in for it"
+    else:
+        data = load_data(settings.data, settings.folder)
+    if data.name not in INPUTS:
+        raise LearningError(
+            f"data set {data.name!r} has no ternary form here; use {' or '.join(INPUTS)}"
+        )
+    return data, Input(shape=data.shape, encoding="ternary", thresholds=INPUTS[data.name]), note
+
+
+def order(count: int, seed: int, turn: int) -> NDArray[np.int64]:
+    """A permutation keyed by seed and turn."""
+    return np.argsort(draws.uniform(seed, ORDER_DRAWS, turn, np.arange(count)), kind="stable")
+
+
+def log_marks(total: int, first: int = 100) -> list[int]:
+    """Numbers of samples at which to look: 1, 2, 5 times powers of ten, and the end."""
+    marks = [int(m * 10**p) for p in range(1, 8) for m in (1, 2, 5)]
+    return [m for m in marks if first <= m < total] + [total]
+
+
+def percent(share: float) -> str:
+    """A share as the tables show it."""
+    return f"{share:.2%}"
+
+
+def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and standard deviation of a sample where there are two or more."""
+    array = np.array(values)
+    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None
+
+
+class Session:
+    """A network that goes on learning on a chip, measured in between.
+
+    Parameters
+    ----------
+    state : Plastic
+    rule : Rule
+    settings : Settings
+        Its chip and prices.
+    """
+
+    def __init__(self, state: Plastic, rule: Rule, settings: Settings) -> None:
+        self.state, self.rule = state, rule
+        self.mapping: Mapping = map_for(state.network("learner"), load_chip(settings.chip), rule)
+        self.prices = load_prices(settings.prices)
+        self.learned: list[Learned] = []
+
+    @staticmethod
+    def scratch(
+        entry: Input, hidden: Sequence[int], classes: int, rule: Rule, settings: Settings
+    ) -> Session:
+        """Random states."""
+        return Session(fresh(entry, hidden, classes, rule), rule, settings)
+
+    @staticmethod
+    def handed_over(network: Network, rule: Rule, settings: Settings) -> Session:
+        """A network trained elsewhere goes on."""
+        return Session(Plastic.of(network, rule), rule, settings)
+
+    def learn(self, images: Images, labels: Labels) -> Learned:
+        """Learn samples in the order given."""
+        found = learn(self.mapping, (images, labels), rule=self.rule, state=self.state)
+        self.state = found.state
+        self.learned.append(found)
+        return found
+
+    def follow(
+        self,
+        images: Images,
+        labels: Labels,
+        marks: Iterable[int],
+        measure: Callable[[Session], float],
+    ) -> tuple[list[float], list[float]]:
+        """Learn, and measure at each mark: (samples, what was measured)."""
+        done, x, y = 0, [], []
+        for mark in marks:
+            if mark > done:
+                self.learn(images[done:mark], labels[done:mark])
+            done = mark
+            x.append(float(mark))
+            y.append(measure(self))
+        return x, y
+
+    def network(self, name: str = "learner") -> Network:
+        """The network as it stands."""
+        return self.state.network(name)
+
+    def predict(self, images: Images) -> NDArray[np.int64]:
+        """Predictions of the network as it stands, dead neurons silent."""
+        network = self.state.network("learner")
+        return simulate(replace(self.mapping, network=network), images).predictions
+
+    def accuracy(self, images: Images, labels: Labels) -> float:
+        """Share of samples the network as it stands predicts as labelled."""
+        return float((self.predict(images) == labels).mean())
+
+    @property
+    def samples(self) -> int:
+        """Samples learned in this session."""
+        return sum(len(found) for found in self.learned)
+
+    @property
+    def totals(self) -> tuple[Totals, Totals]:
+        """Totals of inference and learning over the session."""
+        first = self.learned[0]
+        inference, learning = (
+            np.sum([getattr(found, part).values for found in self.learned], axis=0)
+            for part in ("inference", "learning")
+        )
+        return (
+            replace(first.inference, values=inference, samples=self.samples),
+            replace(first.learning, values=learning, samples=self.samples),
+        )
+
+    @property
+    def energy(self) -> tuple[EnergyReport, EnergyReport]:
+        """Energy a sample of inference and of learning, dynamic."""
+        inference, learning = self.totals
+        return estimate_energy(inference, self.prices), estimate_energy(learning, self.prices)
+
+    def facts(self) -> dict[str, Any]:
+        """Metrics of the session under their usual names."""
+        inference, learning = self.totals
+        last = self.learned[-1]
+        names = ("inference", "learning")
+        joules = [report.figures["dynamic"] for report in self.energy]
+        attempts = learning.total("dst_attempt")
+        return {
+            "samples": self.samples,
+            "attempts_per_sample": learning.per_sample("dst_attempt"),
+            "transitions_per_sample": learning.per_sample("dst_transition"),
+            "transition_rate": learning.total("dst_transition") / attempts if attempts else 0.0,
+            "error_events_per_sample": learning.per_sample("error_event"),
+            "error_hops_per_sample": learning.per_sample("error_hop"),
+            "prng_bits_per_sample": learning.per_sample("prng_bits"),
+            "xnor_events_per_sample": inference.per_sample("xnor_event"),
+            "writes_max": last.writes_max,
+            "writes_mean": last.writes_mean,
+            "weight_density": self._density(),
+            "bits_per_synapse": last.bits_per_synapse,
+            "bits_per_synapse_hidden_weights": _STATES_WITH_HIDDEN_WEIGHTS + 2,
+            "energy_j_per_sample": {
+                name: None if figure is None else figure.nominal
+                for name, figure in zip(names, joules)
+            },
+            "energy_range_j_per_sample": {
+                name: None if figure is None else [figure.p10, figure.p90]
+                for name, figure in zip(names, joules)
+            },
+        }
+
+    def _density(self) -> float:
+        weights = [self.state.weights(i) for i in range(len(self.state.layers))]
+        return float(sum((w != 0).sum() for w in weights) / sum(w.size for w in weights))

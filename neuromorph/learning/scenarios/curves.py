@@ -1,0 +1,56 @@
+"""Pictures of scenarios; need matplotlib (extra ``report``)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from neuromorph.errors import LearningError, MissingDependencyError
+from neuromorph.learning.scenarios.common import Result
+
+__all__ = ["draw"]
+
+
+def draw(result: Result, path: str | os.PathLike[str]) -> Path:
+    """Draw the curves of a result as PNG.
+
+    Parameters
+    ----------
+    result : Result
+    path : path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed.
+    LearningError
+        The file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingDependencyError(
+            "learning curves need matplotlib; install it with pip install 'neuromorph[report]'"
+        ) from None
+    figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=150)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for index, curve in enumerate(result.curves):
+        axes.plot(curve.x, curve.y, ".-", color=f"C{index % 10}", linewidth=1.2, label=curve.label)
+    if result.log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,g}")
+    axes.set(xlabel=result.x_label, ylabel=result.y_label, title=result.title)
+    axes.grid(True, which="both", linewidth=0.3)
+    axes.legend(fontsize=8)
+    target = Path(path)
+    try:
+        figure.savefig(target, format="png")
+    except OSError as error:
+        raise LearningError(f"cannot write {target}: {error.strerror or error}") from None
+    return target

@@ -1,0 +1,113 @@
+"""``online-scratch``: random synapses, every sample once, batch 1.
+
+What it shows: accuracy against states a synapse, the price of its writes, and
+the share of energy that learning adds to inference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from neuromorph.learning.scenarios.common import (
+    Curve,
+    Result,
+    Scenario,
+    Session,
+    Settings,
+    load,
+    log_marks,
+    mean_sd,
+    order,
+    percent,
+)
+from neuromorph.plasticity import Rule
+
+__all__ = ["SCENARIO", "scratch_rule"]
+
+HIDDEN = {"mnist": (512,), "digits": (256,)}
+HALVINGS = 5  # of the rates over the whole stream
+
+
+def scratch_rule(states: int, samples: int, **changes: Any) -> Rule:
+    """The rule tuned on the validation images of MNIST, for a stream of so many samples."""
+    rule = Rule(states=states, halve_every=max(1, samples // HALVINGS))
+    return replace(rule, **changes)
+
+
+def run(settings: Settings) -> Result:
+    """Learn from scratch; see :class:`Settings`."""
+    data, entry, note = load(settings)
+    states = settings.states or 63
+    passes = settings.passes or (1 if data.name == "mnist" else 10)
+    hidden = settings.hidden or HIDDEN[data.name]
+    images, labels = data.train_images, data.train_labels
+    count = min(settings.samples or len(images), len(images))
+    seeds = range(settings.seeds or 3)
+    curves, accuracies, validation, facts = [], [], [], []
+    for seed in seeds:
+        rule = scratch_rule(states, count * passes, error=settings.error or "bp", seed=seed)
+        session = Session.scratch(entry, hidden, data.classes, rule, settings)
+        picked = [order(len(images), seed, turn)[:count] for turn in range(passes)]
+
+        def measure(now: Session) -> float:
+            return 100 * now.accuracy(data.validation_images, data.validation_labels)
+
+        x, y = [], []
+        for turn, which in enumerate(picked):
+            marks = log_marks(count) if turn == 0 else [count]
+            at, found = session.follow(images[which], labels[which], marks, measure)
+            x += [turn * count + place for place in at]
+            y += found
+        curves.append(Curve(f"seed {seed}", x, y))
+        validation.append(y[-1] / 100)
+        accuracies.append(session.accuracy(data.test_images, data.test_labels))
+        facts.append(session.facts())
+    mean, sd = mean_sd(accuracies)
+    record = {
+        "scenario": SCENARIO.name,
+        "data": data.name,
+        "states": states,
+        "hidden": list(hidden),
+        "error": settings.error or "bp",
+        "passes": passes,
+        "seeds": len(seeds),
+        "accuracy": mean,
+        "accuracy_sd": sd,
+        "accuracies": accuracies,
+        "validation_accuracies": validation,
+        **facts[0],
+        "curves": [curve._asdict() for curve in curves],
+    }
+    joules = record["energy_j_per_sample"]
+    rows = [
+        ["test accuracy", percent(mean) + ("" if sd is None else f" ± {percent(sd)}")],
+        ["samples learned", f"{record['samples']:,}"],
+        ["bits a synapse, with hidden weights", f"{record['bits_per_synapse']:g}, 98"],
+        ["DST attempts a sample", f"{record['attempts_per_sample']:,.0f}"],
+        ["transitions a sample", f"{record['transitions_per_sample']:,.0f}"],
+        ["errors a sample", f"{record['error_events_per_sample']:,.1f}"],
+        ["writes of a synapse, mean", f"{record['writes_mean']:,.1f}"],
+        ["writes of a synapse, most", f"{record['writes_max']:,}"],
+        ["inference, J a sample", _joules(joules["inference"])],
+        ["learning, J a sample", _joules(joules["learning"])],
+    ]  # fmt: skip
+    title = f"online-scratch on {data.name}: {states} states, hidden {'-'.join(map(str, hidden))}"
+    return Result(
+        record=record,
+        tables=((title, ["what", f"mean of {len(seeds)} seeds"], rows),),
+        curves=tuple(curves),
+        title=title,
+        notes=(note,) if note else (),
+    )
+
+
+def _joules(value: float | None) -> str:
+    return "no price" if value is None else f"{value:.3g}"
+
+
+SCENARIO = Scenario(
+    name="online-scratch",
+    text="random synapses learn from every sample once, batch 1",
+    run=run,
+)

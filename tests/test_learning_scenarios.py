@@ -1,0 +1,91 @@
+"""The scenarios: they run on the built-in digits, record what they promise, and draw it."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from neuromorph.cli import main
+from neuromorph.errors import LearningError
+from neuromorph.learning.scenarios import SCENARIOS, Settings, draw, run_scenario
+
+QUICK = {"data": "digits", "seeds": 1, "samples": 300, "passes": 1, "hidden": (32,)}
+
+
+def test_online_scratch_records_what_it_promises():
+    result = run_scenario("online-scratch", Settings(**QUICK))
+    keys = {
+        "scenario", "states", "samples", "accuracy", "attempts_per_sample",
+        "transitions_per_sample", "bits_per_synapse", "energy_j_per_sample",
+    }  # fmt: skip
+    assert keys <= set(result.record)
+    assert result.record["samples"] == 300
+    assert result.record["bits_per_synapse"] == 6
+    assert set(result.record["energy_j_per_sample"]) == {"inference", "learning"}
+    assert 0.2 < result.record["accuracy"] < 1
+    json.dumps(result.record, allow_nan=False)
+
+
+def test_more_states_learn_better():
+    found = [
+        run_scenario("online-scratch", Settings(data="digits", seeds=2, states=n)).record
+        for n in (3, 15, 63)
+    ]
+    assert found[0]["accuracy"] < found[1]["accuracy"] < found[2]["accuracy"]
+    assert found[2]["accuracy"] > 0.9
+
+
+def invoke(*args):
+    return CliRunner().invoke(main, ["learn", *map(str, args)])
+
+
+def test_command_prints_a_table_and_json(tmp_path):
+    quick = ("--data", "digits", "--seeds", 1, "--samples", 200, "--passes", 1)
+    shown = invoke("online-scratch", *quick)
+    assert shown.exit_code == 0, shown.output
+    assert "test accuracy" in shown.output
+    told = invoke("online-scratch", *quick, "--hidden", "16,16", "--json")
+    assert json.loads(told.stdout)["hidden"] == [16, 16]
+
+
+def test_a_picture(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    result = run_scenario("online-scratch", Settings(**QUICK))
+    path = draw(result, tmp_path / "curve.png")
+    assert path.read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(LearningError, match="cannot write"):
+        draw(result, tmp_path / "nowhere" / "curve.png")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("walk",), "no scenario 'walk'; scenarios are online-scratch"),
+        (("online-scratch", "--data", "digits", "--hidden", "a"), "--hidden is 'a'; give numbers"),
+        (("online-scratch", "--data", "digits", "--states", 8), "states is 8; it must be odd"),
+        (("online-scratch", "--data", "digits", "--error", "x"), "error is 'x'; choose one of bp"),
+        (("online-scratch", "--data", "cifar"), "no data set 'cifar'"),
+    ],
+)
+def test_bad_input_is_one_sentence(args, says):
+    result = invoke(*args)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_digits_stand_in_for_mnist(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROMORPH_DATA", str(tmp_path))
+    settings = Settings(**{**QUICK, "data": None, "samples": 50})
+    result = run_scenario("online-scratch", settings)
+    assert result.record["data"] == "digits"
+    assert "digits stand in" in str(result)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_results_follow_the_seed_alone(name):
+    settings = Settings(**{**QUICK, "samples": 120, "hidden": (16,)})
+    one, other = (run_scenario(name, settings).record for _ in range(2))
+    assert one == other
+    assert np.isfinite(one["samples"])
