@@ -36,13 +36,20 @@ def float_model(recipe, shape, classes):
             channels, height, width = layer.features, 1, 1
             continue
         layers.append(
-            nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, layer.padding)
+            nn.Conv2d(
+                channels,
+                layer.channels,
+                layer.kernel,
+                layer.stride,
+                layer.padding,
+                layer.dilation,
+            )
         )
         if layer.pool > 1:
             layers.append(nn.MaxPool2d(layer.pool))
         layers += [nn.BatchNorm2d(layer.channels), nn.ReLU()]
         height, width = (
-            ((s + 2 * layer.padding - layer.kernel) // layer.stride + 1) // layer.pool
+            ((s + 2 * layer.padding - layer.extent) // layer.stride + 1) // layer.pool
             for s in (height, width)
         )
         channels = layer.channels

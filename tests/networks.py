@@ -63,17 +63,24 @@ def _density(rng):
 
 
 def _conv(rng, name, channels, size):
-    """A convolution of an image of ``size``, padded and strided, and the size it gives."""
+    """A convolution of an image of ``size`` with all that is allowed, and the size it gives."""
     kernel = [int(rng.integers(1, 4)) for _ in size]
     padding = [int(rng.integers(0, k)) for k in kernel]
     kernel = [min(k, s + 2 * p) for k, s, p in zip(kernel, size, padding)]
     padding = [min(p, k - 1) for k, p in zip(kernel, padding)]
     stride = [int(rng.integers(1, 4)) for _ in size]
+    (apart,) = rng.spawn(1)
+    dilation = [int(apart.choice([1, 1, 2, 3])) for _ in size]
+    dilation = [d if (k - 1) * d < s else 1 for k, d, s in zip(kernel, dilation, size)]
+    padding = [max(0, p * d - int(apart.integers(0, d))) for p, d in zip(padding, dilation)]
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
     out = int(rng.integers(1, 6))
     n = _space(rng)
     weights = random_levels(rng, n, (out, channels, *kernel), _density(rng))
-    layer = Conv2d(name=name, weights=weights, n=n, stride=stride, padding=padding)
-    after = [(s + 2 * p - k) // t + 1 for s, p, k, t in zip(size, padding, kernel, stride)]
+    layer = Conv2d(
+        name=name, weights=weights, n=n, stride=stride, padding=padding, dilation=dilation
+    )
+    after = [(s + 2 * p - e) // t + 1 for s, p, e, t in zip(size, padding, extent, stride)]
     return layer, (out, *after)
 
 
@@ -208,10 +215,11 @@ class NumpySums:
     """Sums by sliding windows, int64."""
 
     @staticmethod
-    def conv(image, weights, stride, padding):
-        (py, px), (sy, sx) = padding, stride
+    def conv(image, weights, stride, padding, dilation):
+        (py, px), (sy, sx), (dy, dx) = padding, stride, dilation
         padded = np.pad(image, ((0, 0), (0, 0), (py, py), (px, px)))
-        seen = sliding_window_view(padded, weights.shape[2:], axis=(2, 3))[:, :, ::sy, ::sx]
+        extent = [(k - 1) * d + 1 for k, d in zip(weights.shape[2:], dilation)]
+        seen = sliding_window_view(padded, extent, axis=(2, 3))[:, :, ::sy, ::sx, ::dy, ::dx]
         return np.einsum("bcyxkl,ockl->boyx", seen, weights, optimize=True)
 
     @staticmethod
@@ -236,8 +244,9 @@ class TorchSums:
         tensors = (self.torch.from_numpy(np.ascontiguousarray(a, np.float64)) for a in arrays)
         return function(*tensors, **options).numpy().astype(np.int64)
 
-    def conv(self, image, weights, stride, padding):
-        return self._run(self.f.conv2d, image, weights, stride=stride, padding=padding)
+    def conv(self, image, weights, stride, padding, dilation):
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        return self._run(self.f.conv2d, image, weights, **options)
 
     def linear(self, vector, weights):
         return self._run(self.f.linear, vector, weights)
@@ -286,7 +295,7 @@ def run_oracle(network, raw, sums=NumpySums):
                     return sums.linear(flat(image), w)
                 if image.ndim == 2:
                     image = image[:, :, None, None]
-                return sums.conv(image, w, layer.stride, layer.padding)
+                return sums.conv(image, w, layer.stride, layer.padding, layer.dilation)
 
             present = (weights != 0).astype(np.int64)
             ones = np.ones_like(weights)

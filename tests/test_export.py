@@ -58,13 +58,17 @@ def models(draw):
     stages, (channels, height, width) = [], shape
     for number in range(draw(st.integers(0, 2))):
         kernel = draw(st.integers(1, 3))
-        stride, padding = draw(st.integers(1, 2)), draw(st.integers(0, kernel - 1))
-        sides = [(side + 2 * padding - kernel) // stride + 1 for side in (height, width)]
+        dilation = draw(st.integers(1, 2 if kernel < 3 and min(height, width) > 1 else 1))
+        extent = (kernel - 1) * dilation + 1
+        stride, padding = draw(st.integers(1, 2)), draw(st.integers(0, extent - 1))
+        sides = [(side + 2 * padding - extent) // stride + 1 for side in (height, width)]
         if min(sides) < 1:
             break
         pool = draw(st.integers(1, min(2, *sides)))
         out = draw(st.integers(1, 4))
-        conv = DiscreteConv2d(channels, out, kernel, stride=stride, padding=padding, n=n1)
+        conv = DiscreteConv2d(
+            channels, out, kernel, stride=stride, padding=padding, dilation=dilation, n=n1
+        )
         stages.append(Stage(f"conv{number}", conv, Activation(n2, r=r), pool=pool))
         channels, height, width = out, sides[0] // pool, sides[1] // pool
     features = channels * height * width
@@ -112,13 +116,15 @@ def integers(network, levels):
 
 def convolve(image, layer):
     out, _, kh, kw = layer.weights.shape
-    (down, right), (top, left) = layer.stride, layer.padding
+    (down, right), (top, left), (apart, aside) = layer.stride, layer.padding, layer.dilation
     padded = np.pad(image, ((0, 0), (top, top), (left, left)))
-    rows = (padded.shape[1] - kh) // down + 1
-    columns = (padded.shape[2] - kw) // right + 1
+    high, wide = (kh - 1) * apart + 1, (kw - 1) * aside + 1
+    rows = (padded.shape[1] - high) // down + 1
+    columns = (padded.shape[2] - wide) // right + 1
     sums = np.zeros((out, rows, columns), dtype=object)
     for o, y, x in itertools.product(range(out), range(rows), range(columns)):
-        patch = padded[:, y * down : y * down + kh, x * right : x * right + kw]
+        rows_seen = slice(y * down, y * down + high, apart)
+        patch = padded[:, rows_seen, x * right : x * right + wide : aside]
         sums[o, y, x] = int((patch * layer.weights[o].astype(object)).sum())
     return sums
 

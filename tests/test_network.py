@@ -115,14 +115,20 @@ def test_spaces_that_are_refused(n, problem):
 
 
 def test_pairs_of_a_convolution():
-    layer = Conv2d(name="a", weights=ones(1, 1, 2, 2), stride=np.int64(2), padding=[1, np.int8(0)])
-    assert (layer.stride, layer.padding) == ((2, 2), (1, 0))
-    assert all(type(v) is int for v in layer.stride + layer.padding)
+    layer = Conv2d(
+        name="a",
+        weights=ones(1, 1, 2, 2),
+        stride=np.int64(2),
+        padding=[1, np.int8(0)],
+        dilation=(np.uint8(3), 1),
+    )
+    assert (layer.stride, layer.padding, layer.dilation) == ((2, 2), (1, 0), (3, 1))
+    assert all(type(v) is int for v in layer.stride + layer.padding + layer.dilation)
 
 
 @pytest.mark.parametrize("value", [1.5, (1, 2, 3), (1,), "12", None, (1, 0.5), (True, 1), {}])
 def test_pairs_that_are_no_pairs(value):
-    for what in ("stride", "padding"):
+    for what in ("stride", "padding", "dilation"):
         sentence = f"layer 'a': {what} is {value!r}; give one integer or two"
         refuses(sentence, Conv2d, name="a", weights=ones(1, 1, 1, 1), **{what: value})
     sentence = f"max-pool: size is {value!r}; give one integer or two"
@@ -132,6 +138,8 @@ def test_pairs_that_are_no_pairs(value):
 def test_pairs_out_of_range():
     sentence = "layer 'a': stride is (1, 0); each must be at least 1"
     refuses(sentence, Conv2d, name="a", weights=ones(1, 1, 1, 1), stride=(1, 0))
+    sentence = "layer 'a': dilation is (0, 1); each must be at least 1"
+    refuses(sentence, Conv2d, name="a", weights=ones(1, 1, 1, 1), dilation=(0, 1))
     sentence = "layer 'a': padding is (-1, -1); each must be at least 0"
     refuses(sentence, Conv2d, name="a", weights=ones(1, 1, 1, 1), padding=-1)
     refuses("max-pool: size is (0, 2); each must be at least 1", MaxPool2d, size=(0, 2))
@@ -433,27 +441,37 @@ def test_a_pool_behind_the_threshold_takes_the_maximum_of_levels():
     st.tuples(st.integers(1, 9), st.integers(1, 9)),
     st.tuples(st.integers(1, 4), st.integers(1, 4)),
     st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
     st.data(),
 )
-def test_synapses_are_pairs_inside_the_image(size, kernel, stride, data):
-    padding = tuple(data.draw(st.integers(0, k - 1)) for k in kernel)
-    after = [(s + 2 * p - k) // t + 1 for s, p, k, t in zip(size, padding, kernel, stride)]
+def test_synapses_are_pairs_inside_the_image(size, kernel, stride, dilation, data):
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
+    padding = tuple(data.draw(st.integers(0, e - 1)) for e in extent)
+    after = [(s + 2 * p - e) // t + 1 for s, p, e, t in zip(size, padding, extent, stride)]
     if min(after) < 1:
         return
-    net = network(
-        [
-            Conv2d(name="a", weights=ones(2, 3, *kernel), stride=stride, padding=padding),
-            ternary(2),
-            Flatten(),
-            Linear(name="b", weights=ones(1, 2 * after[0] * after[1])),
-            Readout(),
-        ],
-        shape=(3, *size),
+    conv = Conv2d(
+        name="a", weights=ones(2, 3, *kernel), stride=stride, padding=padding, dilation=dilation
     )
-    inside = 0
+    layers = [
+        conv,
+        ternary(2),
+        Flatten(),
+        Linear(name="b", weights=ones(1, 2 * after[0] * after[1])),
+        Readout(),
+    ]
+    inside, seeing = 0, set()
     for y, x, j, i in itertools.product(*map(range, (*after, *kernel))):
-        row, column = y * stride[0] - padding[0] + j, x * stride[1] - padding[1] + i
-        inside += 0 <= row < size[0] and 0 <= column < size[1]
+        row = y * stride[0] - padding[0] + j * dilation[0]
+        column = x * stride[1] - padding[1] + i * dilation[1]
+        if 0 <= row < size[0] and 0 <= column < size[1]:
+            inside += 1
+            seeing.add((y, x))
+    if len(seeing) < after[0] * after[1]:
+        with pytest.raises(NetworkError, match="see nothing but padding"):
+            network(layers, shape=(3, *size))
+        return
+    net = network(layers, shape=(3, *size))
     assert net.stages[0].sum_shape == (2, *after)
     assert net.stages[0].synapses == 2 * 3 * inside
 
@@ -548,6 +566,32 @@ IMAGE = Conv2d(name="image", weights=ones(2, 1, 3, 3))
             [Conv2d(name="c", weights=ones(1, 1, 3, 2), padding=(1, 2)), Readout()],
             (1, 3, 3),
             "layer 'c': padding [1, 2] must be smaller than the kernel [3, 2]",
+        ),
+        (
+            [Conv2d(name="c", weights=ones(1, 1, 3, 2), padding=5, dilation=2), Readout()],
+            (1, 3, 3),
+            "layer 'c': padding [5, 5] must be smaller than the kernel [3, 2] with dilation [2, 2]",
+        ),
+        (
+            [Conv2d(name="c", weights=ones(1, 1, 3, 2), dilation=(2, 1)), Readout()],
+            (1, 4, 3),
+            "layer 'c': a kernel of [3, 2] with dilation [2, 1] does not fit its input [1, 4, 3] "
+            "with padding [0, 0]",
+        ),
+        (
+            [Conv2d(name="c", weights=ones(1, 1, 1, 2), dilation=2**24), Readout()],
+            (1, 4, 3),
+            "layer 'c': a kernel of [1, 2] with dilation [16777216, 16777216] spans [1, 16777217] "
+            "pixels; at most 16777216",
+        ),
+        (
+            [
+                Conv2d(name="c", weights=ones(1, 1, 1, 2), padding=(0, 4), dilation=(1, 5)),
+                ternary(1),
+            ],
+            (1, 1, 3),
+            "layer 'c': neurons in column 2 see nothing but padding; use less padding than [0, 4] "
+            "or less dilation than [1, 5]",
         ),
         (
             [IMAGE, Readout()],
@@ -693,6 +737,7 @@ def base(**changes):
         "n": 1,
         "stride": 1,
         "padding": 0,
+        "dilation": 1,
         "layer": "a",
         "pool": MaxPool2d(size=2, stride=1),
         "pool_first": True,
@@ -717,6 +762,7 @@ def base(**changes):
                 n=s["n"],
                 stride=s["stride"],
                 padding=s["padding"],
+                dilation=s["dilation"],
             ),
             *(middle if s["pool_first"] else middle[::-1]),
             Conv2d(name="b", weights=ones(2, 2, 1, 1), stride=9),
@@ -740,6 +786,7 @@ CHANGES = [
     {"n": 0},
     {"stride": 2, "pool": MaxPool2d(size=1)},
     {"padding": 1},
+    {"dilation": (1, 2)},
     {"layer": "c"},
     {"pool": MaxPool2d(size=1, stride=1)},
     {"pool": MaxPool2d(size=2, stride=2)},

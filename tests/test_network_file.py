@@ -736,7 +736,7 @@ def test_the_hash_of_a_network_has_not_changed():
     assert load_network(RELEASED).hash == digest.hexdigest()
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1", "1.27"])
+@pytest.mark.parametrize("version", ["1.0", "1.2", "1.27"])
 def test_later_minor_versions_are_read(tmp_path, sample_bytes, version):
     path = tmp_path / "n.safetensors"
     path.write_bytes(forge(sample_bytes, about(version=version)))
@@ -744,11 +744,11 @@ def test_later_minor_versions_are_read(tmp_path, sample_bytes, version):
 
 
 def test_what_a_later_version_adds_is_refused_by_name(tmp_path, sample_bytes):
-    newer = both(about(version="1.1"), layer(0, dilation=[2, 2]))
+    newer = both(about(version="1.3"), layer(0, groups=2))
     refused(
         tmp_path / "n",
         forge(sample_bytes, newer),
-        r"header is malformed: .*unknown field `dilation`",
+        r"header is malformed: .*unknown field `groups`",
     )
 
 
@@ -1145,6 +1145,43 @@ def test_thresholds_of_many_steps_come_back(tmp_path, n):
 
 def test_a_file_of_version_1_1_is_read():
     same_arrays(load_network(RELEASED.with_name("network-1.1.safetensors")), many_steps())
+
+
+def dilated_network():
+    """What format 1.2 adds: taps apart; the second convolution has its taps side by side."""
+    rng = np.random.default_rng(12)
+    return Network(
+        name="dilated",
+        input=Input(shape=(2, 7, 6)),
+        layers=[
+            Conv2d(
+                name="a",
+                weights=random_levels(rng, 1, (3, 2, 3, 2)),
+                stride=(1, 2),
+                padding=(1, 0),
+                dilation=(2, 3),
+            ),
+            random_threshold(rng, 3, 1),
+            Conv2d(name="b", weights=random_levels(rng, 1, (2, 3, 5, 2))),
+            Readout(),
+        ],
+    )
+
+
+def test_a_dilation_comes_back(tmp_path):
+    data = save_network(dilated_network(), tmp_path / "net.st").read_bytes()
+    index, _ = unpacked(data)
+    assert index["__metadata__"]["version"] == "1.2"
+    described = json.loads(index["__metadata__"]["network"])["layers"]
+    assert described[0]["dilation"] == [2, 3]
+    assert "dilation" not in described[2]  # a reader of 1.0 or 1.1 knows nothing of it
+    same_arrays(load_network(tmp_path / "net.st"), dilated_network())
+    plain = Conv2d(name="a", weights=np.ones((1, 1, 1, 1), int))
+    assert plain.dilation == (1, 1)
+
+
+def test_a_file_of_version_1_2_is_read():
+    same_arrays(load_network(RELEASED.with_name("network-1.2.safetensors")), dilated_network())
 
 
 def test_evenly_spaced_thresholds_take_little(tmp_path):

@@ -204,15 +204,16 @@ def test_synaptic_events_are_every_event_of_the_oracle(seed, tmp_path):
         assert np.array_equal(here, run.counts["graded_event"][:, row]), core
 
 
-def test_synaptic_events_of_a_convolution_by_hand(tmp_path):
-    """Stride 2, padding 1, several cores: every event by its definition, one at a time."""
+@pytest.mark.parametrize(("padding", "dilation"), [(1, 1), (3, 3)])
+def test_synaptic_events_of_a_convolution_by_hand(tmp_path, padding, dilation):
+    """Stride 2, padded, several cores: every event by its definition, one at a time."""
     rng = np.random.default_rng(3)
     weights = rng.integers(-1, 2, (4, 2, 3, 3))
     network = nm.Network(
         name="conv",
         input=Input(shape=(2, 5, 6)),
         layers=[
-            Conv2d(name="conv", weights=weights, stride=(2, 2), padding=(1, 1)),
+            Conv2d(name="conv", weights=weights, stride=2, padding=padding, dilation=dilation),
             Threshold(thresholds=np.array([[-1, 2]] * 4)),
             Flatten(),
             Linear(name="output", weights=rng.integers(-1, 2, (3, 36))),
@@ -229,7 +230,8 @@ def test_synaptic_events_of_a_convolution_by_hand(tmp_path):
         range(2), range(4), range(3), range(3), range(3), range(3)
     ):
         for source in range(2):
-            row, column = 2 * y - 1 + i, 2 * x - 1 + j
+            row = 2 * y - padding + i * dilation
+            column = 2 * x - padding + j * dilation
             if 0 <= row < 5 and 0 <= column < 6:
                 level, weight = raw[s, source, row, column], weights[channel, source, i, j]
                 if level and weight:

@@ -119,6 +119,11 @@ def test_hash_covers_what_decides_the_outcome():
             "padding = 3",
             "layers[0].padding is 3; it must be smaller than the kernel, 3",
         ),
+        (
+            "pool = 2",
+            "padding = 5, dilation = 2",
+            "layers[0].padding is 5; it must be smaller than the kernel, 3 with dilation 2",
+        ),
         ("name", "name = =", "this is not valid TOML"),
     ],
 )

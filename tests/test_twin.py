@@ -426,6 +426,29 @@ def test_zero_weights_fetch_but_make_no_event():
         assert tally.levels[0].tolist() == [[0, 0, 0]] * 2
 
 
+@pytest.mark.parametrize("encoding", ["ternary", "bitplane"])
+@pytest.mark.parametrize(
+    ("dilation", "stride", "padding"),
+    [((2, 2), (1, 1), (2, 2)), ((3, 1), (2, 1), (0, 1)), ((1, 4), (1, 3), (1, 3))],
+)
+def test_dilation(dilation, stride, padding, encoding, sums):
+    rng = np.random.default_rng(9)
+    extent = [2 * dilation[0] + 1, dilation[1] + 1]
+    sides = [(s + 2 * p - e) // t + 1 for s, p, e, t in zip((8, 9), padding, extent, stride)]
+    weights = random_levels(rng, 1, (4, 2, 3, 2), 0.7)
+    layers = [
+        Conv2d(name="a", weights=weights, stride=stride, padding=padding, dilation=dilation),
+        random_threshold(rng, 4, 1),
+        Flatten(),
+        Linear(name="b", weights=random_levels(rng, 1, (3, 4 * sides[0] * sides[1]), 0.7)),
+        Readout(),
+    ]
+    network = Network(
+        name="dilated", input=Input(shape=(2, 8, 9), encoding=encoding, bits=3), layers=layers
+    )
+    check_all(network, batch=66, sums=sums)
+
+
 # --- regressions: cases that once gave wrong integers
 
 

@@ -70,14 +70,13 @@ class Costs:
             + channels * height * width * FINISH_SAMPLES
         ) * entry[0]
         arriving, image_height, image_width = s.input_shape
-        _, _, kernel_height, kernel_width = s.weights.shape
         if image_height * image_width == 1 and s.padding == (0, 0):
             tile, tiles, rows, windows = 1, 1, arriving, -(-arriving // 64)
         else:
             tiles = -(-width // max(1, min(width, lanes // channels, TILE_LIMIT)))
             tile = -(-width // tiles)
-            windows = arriving * kernel_height
-            rows = windows * ((tile - 1) * s.stride[1] + kernel_width)
+            windows = arriving * s.weights.shape[2]
+            rows = windows * ((tile - 1) * s.stride[1] + s.extent[1])
         blocks = -(-channels * tile // lanes)
         entries = rows * self.expected(index) * planes
         weight_planes = self.bits_set[index] / max(1, int(np.count_nonzero(s.weights)))

@@ -140,7 +140,7 @@ def _over_samples(stage: Stage, lanes: int) -> dict[str, Any]:
         flat = flat * stage.directions.astype(np.int16)[:, None]
     channel, rest = np.divmod(np.arange(flat.shape[1]), kernel_height * kernel_width)
     ky, kx = np.divmod(rest, kernel_width)
-    row_of = (channel * height + ky) * width + kx
+    row_of = (channel * height + ky * stage.dilation[0]) * width + kx * stage.dilation[1]
     vector = lanes // 8
     offset = (row_of * 2 * value_planes * vector).astype(np.uint32)
     taps, lists = _lists(
@@ -175,7 +175,7 @@ def _over_outputs(stage: Stage, slice_of: NDArray[np.int32], lanes: int) -> dict
     weights = stage.weights
     if stage.directions is not None:
         weights = weights * stage.directions.astype(weights.dtype)[:, None, None, None]
-    _, _, kernel_height, kernel_width = weights.shape
+    kernel_height = weights.shape[2]
     if image_height * image_width == 1 and stage.padding == (0, 0):
         view, window, tile, tiles = (1, 1, arriving), arriving, 1, 1
         stride, padding = (1, 1), (0, 0)
@@ -184,10 +184,10 @@ def _over_outputs(stage: Stage, slice_of: NDArray[np.int32], lanes: int) -> dict
         view, stride, padding = stage.input_shape, stage.stride, stage.padding
         tiles = -(-width // max(1, min(width, lanes // channels, TILE_LIMIT)))
         tile = -(-width // tiles)
-        window = (tile - 1) * stride[1] + kernel_width
+        window = (tile - 1) * stride[1] + stage.extent[1]
         spread = np.zeros((arriving, kernel_height, window, channels, tile), weights.dtype)
         for x in range(tile):
-            seen = slice(x * stride[1], x * stride[1] + kernel_width)
+            seen = slice(x * stride[1], x * stride[1] + stage.extent[1], stage.dilation[1])
             spread[:, :, seen, :, x] = weights.transpose(1, 2, 3, 0)
         spread = spread.reshape(-1, channels * tile)
     blocks = -(-channels * tile // lanes)
@@ -195,7 +195,7 @@ def _over_outputs(stage: Stage, slice_of: NDArray[np.int32], lanes: int) -> dict
     return {
         "view": view,
         "kernel_height": kernel_height,
-        "dilation_y": 1,
+        "dilation_y": stage.dilation[0],
         "view_stride": stride,
         "view_pad": padding,
         "tile": tile,

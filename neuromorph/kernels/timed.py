@@ -248,8 +248,7 @@ def _taps(
     stage: Stage, axis: int, sums: tuple[int, int], seen: tuple[int, int]
 ) -> NDArray[np.int64]:
     """For each input row (or column) seen: how many neurons of the run each tap meets (0 or 1)."""
-    kernel = stage.weights.shape[2 + axis]
-    at = np.arange(*seen)[:, None] + stage.padding[axis] - np.arange(kernel)
+    at = np.arange(*seen)[:, None] - stage.taps(axis)
     neuron, rest = np.divmod(at, stage.stride[axis])
     met: NDArray[np.int64] = ((rest == 0) & (sums[0] <= neuron) & (neuron < sums[1])).astype(int)
     return met

@@ -95,9 +95,9 @@ class _Runs:
             stops[-1] = stage.sum_shape[1 + axis]  # as sum_range
         self.starts, self.stops = starts, stops
         self.most_sums = int((stops - starts).max())
-        kernel, size = stage.weights.shape[2 + axis], stage.input_shape[1 + axis]
+        size = stage.input_shape[1 + axis]
         low = starts * stage.stride[axis] - stage.padding[axis]
-        high = (stops - 1) * stage.stride[axis] - stage.padding[axis] + kernel
+        high = (stops - 1) * stage.stride[axis] - stage.padding[axis] + stage.extent[axis]
         self.low, self.high = np.clip(low, 0, size), np.clip(high, 0, size)  # as input_range
         self.most_inputs = int((self.high - self.low).max())
         self.inputs = int((self.high - self.low).sum())
@@ -110,13 +110,7 @@ class _Runs:
     @cached_property
     def taps(self) -> NDArray[np.int64]:
         """Neurons of a run that use each kernel row (or column): (different runs, kernel)."""
-        kernel, size = (
-            self.stage.weights.shape[2 + self.axis],
-            self.stage.input_shape[1 + self.axis],
-        )
-        stride = self.stage.stride[self.axis]
-        reach = self.stage.padding[self.axis] - np.arange(kernel)  # neuron n meets n·stride − reach
-        low, high = -(-reach // stride), (size - 1 + reach) // stride + 1
+        low, high = self.stage.tap_range(self.axis)
         stops = np.minimum(self.stops[:, None], high)
         used = np.maximum(stops - np.maximum(self.starts[:, None], low), 0)
         different: NDArray[np.int64] = np.unique(used, axis=0)

@@ -73,16 +73,15 @@ def sum_range(stage: Stage, axis: int, outputs: Range) -> Range:
 
 def input_range(stage: Stage, axis: int, sums: Range) -> Range:
     """Part of the input image (rows or columns) that a run of neurons sees."""
-    kernel, size = stage.weights.shape[2 + axis], stage.input_shape[1 + axis]
+    size = stage.input_shape[1 + axis]
     low = sums[0] * stage.stride[axis] - stage.padding[axis]
-    high = (sums[1] - 1) * stage.stride[axis] - stage.padding[axis] + kernel
+    high = (sums[1] - 1) * stage.stride[axis] - stage.padding[axis] + stage.extent[axis]
     return min(max(low, 0), size), max(min(high, size), 0)
 
 
 def tap_counts(stage: Stage, axis: int, sums: Range) -> NDArray[np.int64]:
     """For each input row (or column): how many (neuron, tap) pairs of the run it meets."""
-    kernel, size = stage.weights.shape[2 + axis], stage.input_shape[1 + axis]
-    reached = np.arange(*sums)[:, None] * stage.stride[axis] - stage.padding[axis]
-    reached = (reached + np.arange(kernel)).ravel()
+    size = stage.input_shape[1 + axis]
+    reached = (np.arange(*sums)[:, None] * stage.stride[axis] + stage.taps(axis)).ravel()
     reached = reached[(reached >= 0) & (reached < size)]
     return np.bincount(reached, minlength=size).astype(np.int64)

@@ -40,7 +40,7 @@ from neuromorph.packing import pack, unpack
 __all__ = ["find_network", "list_networks", "load_network", "network_folders", "save_network"]
 
 FORMAT = "neuromorph-network"
-VERSION = (1, 1)
+VERSION = (1, 2)
 PLAIN_STEPS = 16  # thresholds of more steps a channel are compressed (format 1.1)
 MAX_UNPACKED_BYTES = 1 << 26  # of thresholds that are compressed
 FILE_NAME = "network.safetensors"
@@ -76,6 +76,7 @@ class _Conv2d(msgspec.Struct, forbid_unknown_fields=True, tag="conv2d", tag_fiel
     shape: tuple[Size, Size, Size, Size]
     stride: tuple[Small, Small]
     padding: tuple[Small, Small]
+    dilation: tuple[Small, Small] = (1, 1)  # written where it is not 1 (format 1.2)
 
 
 class _MaxPool2d(msgspec.Struct, forbid_unknown_fields=True, tag="maxpool2d", tag_field="kind"):
@@ -143,6 +144,8 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
     minor = 0
     for index, layer in enumerate(network.layers):
         kind, fields, arrays = describe_layer(layer)
+        if "dilation" in fields:
+            minor = 2
         entry: dict[str, Any] = {"kind": kind, **fields}
         for key, array in arrays.items():
             if key == "weights":
@@ -150,7 +153,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
                 array = pack(array, fields["n"])
             is_long = key == "thresholds" and array.shape[1] > PLAIN_STEPS
             if is_long and array.nbytes <= MAX_UNPACKED_BYTES:
-                key, array, minor = "thresholds_z", _compressed(array), 1
+                key, array, minor = "thresholds_z", _compressed(array), max(minor, 1)
             tensors[f"{index}.{key}"] = np.ascontiguousarray(array)
         layers.append(entry)
     i = network.input
@@ -362,6 +365,7 @@ def _parse(data: bytes) -> Network:
                         n=entry.n,
                         stride=entry.stride,
                         padding=entry.padding,
+                        dilation=entry.dilation,
                     )
                 )
         elif isinstance(entry, _MaxPool2d):

@@ -269,8 +269,8 @@ class Conv2d:
         Levels of Z_n.
     n : int
         N of the weight space.
-    stride, padding : int or (int, int)
-        Vertical, horizontal.
+    stride, padding, dilation : int or (int, int)
+        Vertical, horizontal.  Taps lie ``dilation`` pixels apart.
     """
 
     name: str
@@ -278,6 +278,7 @@ class Conv2d:
     n: int = 1
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         _check_name(self.name, "layer")
@@ -285,6 +286,7 @@ class Conv2d:
         object.__setattr__(self, "weights", _weights(self.weights, self.n, 4, where))
         object.__setattr__(self, "stride", _pair(self.stride, "stride", where, 1))
         object.__setattr__(self, "padding", _pair(self.padding, "padding", where, 0))
+        object.__setattr__(self, "dilation", _pair(self.dilation, "dilation", where, 1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,6 +28,7 @@ from neuromorph.network.layers import (
 __all__ = ["Network", "Pool", "Stage"]
 
 SUM_LIMIT = 2**31 - 2
+EXTENT_LIMIT = 2**24  # rows or columns a dilated kernel spans
 MAX_NEURONS = 2**31 - 1  # of one layer, or of the input
 
 
@@ -65,6 +66,7 @@ class Stage:
     weight_levels: Levels
     stride: tuple[int, int]
     padding: tuple[int, int]
+    dilation: tuple[int, int]
     input_shape: tuple[int, int, int]
     sum_shape: tuple[int, int, int]
     output_shape: tuple[int, int, int]
@@ -103,18 +105,34 @@ class Stage:
     @property
     def synapses(self) -> int:
         """Number of (input neuron, neuron) pairs; padding makes none."""
-        _, kh, kw = self.weights.shape[1:]
-        rows = _taps(self.input_shape[1], kh, self.stride[0], self.padding[0], self.sum_shape[1])
-        columns = _taps(self.input_shape[2], kw, self.stride[1], self.padding[1], self.sum_shape[2])
+        first, last = zip(*(self.tap_range(axis) for axis in (0, 1)))
+        rows, columns = (int(np.maximum(b - a, 0).sum()) for a, b in zip(first, last))
         return int(self.weights.shape[0] * self.weights.shape[1] * rows * columns)
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns from the first tap of a kernel to its last."""
+        return _extent(self.weights.shape[2:], self.dilation)
 
-def _taps(size: int, kernel: int, stride: int, padding: int, outputs: int) -> int:
-    """(output position, kernel tap) pairs of one axis that fall inside the image."""
-    offset = padding - np.arange(kernel)  # output o meets input o · stride − offset
-    first = np.maximum(-(-offset // stride), 0)
-    last = np.minimum((offset + size - 1) // stride, outputs - 1)
-    return int(np.maximum(last - first + 1, 0).sum())
+    def taps(self, axis: int) -> NDArray[np.int64]:
+        """For each tap of an axis, where neuron 0 meets the image (below 0: in the padding)."""
+        return np.arange(self.weights.shape[2 + axis]) * self.dilation[axis] - self.padding[axis]
+
+    def tap_range(self, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each tap of an axis the neurons [first, last) that meet the image through it."""
+        stride, size, neurons = (
+            self.stride[axis],
+            self.input_shape[1 + axis],
+            self.sum_shape[1 + axis],
+        )
+        taps = self.taps(axis)  # neuron n meets n · stride + tap
+        first, last = -(taps // stride), (size - 1 - taps) // stride + 1
+        return np.clip(first, 0, neurons), np.clip(last, 0, neurons)
+
+
+def _extent(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, int]:
+    height, width = ((kernel[a] - 1) * dilation[a] + 1 for a in (0, 1))
+    return height, width
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -279,6 +297,8 @@ def describe_layer(layer: Layer) -> tuple[str, dict[str, Any], dict[str, NDArray
             "stride": list(layer.stride),
             "padding": list(layer.padding),
         }
+        if layer.dilation != (1, 1):  # left out, hashes and files are as before format 1.2
+            fields["dilation"] = list(layer.dilation)
         return "conv2d", fields, {"weights": layer.weights}
     if isinstance(layer, MaxPool2d):
         assert layer.stride is not None
@@ -349,27 +369,33 @@ def _stage(rest: list[Layer], shape: tuple[int, ...], maximum: int, spikes: int)
             )
         input_shape = (shape[0], 1, 1)
         weights = layer.weights[:, :, None, None]
-        stride, padding = (1, 1), (0, 0)
+        stride, padding, dilation = (1, 1), (0, 0), (1, 1)
     else:
         input_shape = (shape[0], shape[1], shape[2]) if len(shape) == 3 else (shape[0], 1, 1)
         weights, stride, padding = layer.weights, layer.stride, layer.padding
+        dilation = layer.dilation
     if weights.shape[1] != input_shape[0]:
         raise NetworkError(
             f"{where} has weights for {weights.shape[1]} inputs but gets {input_shape[0]} "
             f"(shape {list(shape)})"
         )
-    if any(padding[a] >= weights.shape[2 + a] for a in (0, 1)):
+    extent, kernel = _extent(weights.shape[2:], dilation), f"{list(weights.shape[2:])}"
+    if dilation != (1, 1):
+        kernel += f" with dilation {list(dilation)}"
+    if max(extent) > EXTENT_LIMIT:
         raise NetworkError(
-            f"{where}: padding {list(padding)} must be smaller than the kernel "
-            f"{list(weights.shape[2:])}"
+            f"{where}: a kernel of {kernel} spans {list(extent)} pixels; at most {EXTENT_LIMIT}"
+        )
+    if any(padding[a] >= extent[a] for a in (0, 1)):
+        raise NetworkError(
+            f"{where}: padding {list(padding)} must be smaller than the kernel {kernel}"
         )
     height, width = (
-        (input_shape[1 + a] + 2 * padding[a] - weights.shape[2 + a]) // stride[a] + 1
-        for a in (0, 1)
+        (input_shape[1 + a] + 2 * padding[a] - extent[a]) // stride[a] + 1 for a in (0, 1)
     )
     if height < 1 or width < 1:
         raise NetworkError(
-            f"{where}: a kernel of {list(weights.shape[2:])} does not fit its input "
+            f"{where}: a kernel of {kernel} does not fit its input "
             f"{list(input_shape)} with padding {list(padding)}"
         )
     magnitude = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * maximum
@@ -421,12 +447,13 @@ def _stage(rest: list[Layer], shape: tuple[int, ...], maximum: int, spikes: int)
                     f"{where}: a pool of {list(pool.size)} does not fit {list(sum_shape)}"
                 )
             output_shape = (sum_shape[0], rows, columns)
-    return Stage(
+    stage = Stage(
         name=layer.name,
         weights=weights,
         weight_levels=Levels(layer.n),
         stride=stride,
         padding=padding,
+        dilation=dilation,
         input_shape=input_shape,
         sum_shape=sum_shape,
         output_shape=output_shape,
@@ -437,3 +464,20 @@ def _stage(rest: list[Layer], shape: tuple[int, ...], maximum: int, spikes: int)
         input_maximum=maximum,
         spikes_per_input=spikes,
     )
+    _check_sight(stage)
+    return stage
+
+
+def _check_sight(stage: Stage) -> None:
+    """Every neuron meets the image; between the taps of a dilated kernel it may slip through."""
+    for axis, what in ((0, "row"), (1, "column")):
+        neurons = stage.sum_shape[1 + axis]
+        first, last = (edge[::-1] for edge in stage.tap_range(axis))  # both ascend
+        seen = np.concatenate(([0], last))
+        gaps = np.flatnonzero(np.append(first, neurons) > seen)
+        if len(gaps):
+            raise NetworkError(
+                f"layer {stage.name!r}: neurons in {what} {int(seen[gaps[0]])} see nothing but "
+                f"padding; use less padding than {list(stage.padding)} or less dilation than "
+                f"{list(stage.dilation)}"
+            )

@@ -200,8 +200,8 @@ def connections(stage: Stage) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
     weights: list[NDArray[Any]] = []
     each = stage.spikes_per_input
     for o, i, ky, kx in np.argwhere(stage.weights):
-        y = np.arange(height) * stage.stride[0] - stage.padding[0] + ky
-        x = np.arange(width) * stage.stride[1] - stage.padding[1] + kx
+        y = np.arange(height) * stage.stride[0] + stage.taps(0)[ky]
+        x = np.arange(width) * stage.stride[1] + stage.taps(1)[kx]
         rows = np.flatnonzero((y >= 0) & (y < stage.input_shape[1]))
         columns = np.flatnonzero((x >= 0) & (x < stage.input_shape[2]))
         here = (i * stage.input_shape[1] + y[rows][:, None]) * stage.input_shape[2] + x[columns]

@@ -3,7 +3,7 @@
 Per layer, for an image a of levels and a kernel w (a linear layer is a 1×1
 image):
 
-    sum[o, Y, X]   = Σ w[o, i, ky, kx] · a[i, Y·s − p + ky, X·s − p + kx]
+    sum[o, Y, X]   = Σ w[o, i, ky, kx] · a[i, Y·s − p + ky·d, X·s − p + kx·d]
     level[o, Y, X] = lowest + stride · #{t : direction · sum ≥ threshold[o, t]}
 
 A pair (a, w) is a synaptic event where both are non-zero; it is an XNOR event
@@ -43,12 +43,13 @@ def spikes_of(stage: Stage, levels: NDArray[Any]) -> tuple[Array, Array]:
 def correlate(stage: Stage, image: Array, weights: Array) -> Array:
     """Σ over taps of weights (o, i, ky, kx) and image (batch, i, y, x); zero outside."""
     _, height, width = stage.sum_shape
-    (sy, sx), (py, px) = stage.stride, stage.padding
+    (sy, sx), (py, px), (dy, dx) = stage.stride, stage.padding, stage.dilation
     padded = np.pad(image, ((0, 0), (0, 0), (py, py), (px, px)))
     total = np.zeros((len(image), *stage.sum_shape), np.int64)
     for ky in range(weights.shape[2]):
         for kx in range(weights.shape[3]):
-            seen = padded[:, :, ky : ky + height * sy : sy, kx : kx + width * sx : sx]
+            top, left = ky * dy, kx * dx
+            seen = padded[:, :, top : top + height * sy : sy, left : left + width * sx : sx]
             seen = seen[:, :, :height, :width]
             total += np.einsum("oi,biyx->boyx", weights[:, :, ky, kx], seen)
     return total

@@ -361,8 +361,8 @@ class _Run:
         fetched = events = xnor = 0
         for ky in range(stage.weights.shape[2]):
             for kx in range(stage.weights.shape[3]):
-                at_y, rest_y = divmod(y + stage.padding[0] - ky, stage.stride[0])
-                at_x, rest_x = divmod(x + stage.padding[1] - kx, stage.stride[1])
+                at_y, rest_y = divmod(y - stage.taps(0)[ky], stage.stride[0])
+                at_x, rest_x = divmod(x - stage.taps(1)[kx], stage.stride[1])
                 if rest_y or rest_x:
                     continue
                 in_rows = s.sum_rows[0] <= at_y < s.sum_rows[1]

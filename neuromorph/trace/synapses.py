@@ -5,7 +5,7 @@ synapse of that neuron on the core; those with a non-zero weight are its
 events, in ascending order of the target neuron.
 
 For input position (Y, X) a kernel tap (ky, kx) belongs to the neuron at
-y = (Y + padding − ky) / stride, if that is a whole number inside the slice;
+y = (Y + padding − ky · dilation) / stride, if that is a whole number inside the slice;
 likewise x.
 """
 
@@ -148,7 +148,7 @@ def _kernel(stage: Stage, channels: tuple[int, int]) -> tuple[Ints, tuple[NDArra
     """Non-zero weights of some output channels, by input channel.
 
     Within an input channel they stand by ascending output channel, then
-    descending tap: so the neurons they belong to ascend.
+    descending tap (given in pixels): so the neurons they belong to ascend.
     """
     by_input = stage.weights[slice(*channels)].transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
     inputs, outputs, ky, kx = np.nonzero(by_input)
@@ -157,7 +157,7 @@ def _kernel(stage: Stage, channels: tuple[int, int]) -> tuple[Ints, tuple[NDArra
     height, width = by_input.shape[2:]
     return starts, (
         (outputs + channels[0]).astype(np.int32),
-        (height - 1 - ky).astype(np.int32),
-        (width - 1 - kx).astype(np.int32),
+        ((height - 1 - ky) * stage.dilation[0]).astype(np.int32),
+        ((width - 1 - kx) * stage.dilation[1]).astype(np.int32),
         weights.astype(np.int16),
     )

@@ -90,6 +90,7 @@ def export(
                     n=n,
                     stride=(conv.stride, conv.stride),
                     padding=(conv.padding, conv.padding),
+                    dilation=(conv.dilation, conv.dilation),
                 )
             )
         if stage.pool > 1:
@@ -162,8 +163,8 @@ def _run_stage(stage: IntegerStage, levels: NDArray[Any]) -> NDArray[Any]:
     images = levels.reshape(-1, *stage.input_shape).astype(np.float64)
     (top, left), (down, right) = stage.padding, stage.stride
     images = np.pad(images, ((0, 0), (0, 0), (top, top), (left, left)))
-    kernel = stage.weights.shape[2], stage.weights.shape[3]
-    windows = _windows(images, kernel, (down, right))
+    windows = _windows(images, stage.extent, (down, right))
+    windows = windows[..., :: stage.dilation[0], :: stage.dilation[1]]
     weights = stage.weights.astype(np.float64)
     sums: NDArray[Any] = np.einsum("bchwij,ocij->bohw", windows, weights, optimize=True)
     sums = sums.astype(np.int64)

@@ -138,11 +138,12 @@ class DiscreteConv2d(_Discrete):
         *,
         stride: int = 1,
         padding: int = 0,
+        dilation: int = 1,
         n: int | None = 1,
         method: Method = "dst",
     ) -> None:
         super().__init__((outputs, inputs, kernel, kernel), n, method)
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.dilation = stride, padding, dilation
 
     def sums(self, x: Tensor, weight: Tensor) -> Tensor:
         """(batch, in, height, width) and a weight in use to sums (batch, out, …)."""
@@ -151,6 +152,7 @@ class DiscreteConv2d(_Discrete):
             _channels_last(weight),
             stride=self.stride,
             padding=self.padding,
+            dilation=self.dilation,
         )
 
 

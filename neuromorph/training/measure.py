@@ -85,6 +85,7 @@ def _pairs(stage: Stage, active: Tensor, used: Tensor) -> float:
         used.sum(0, keepdim=True),
         stride=conv.stride,
         padding=conv.padding,
+        dilation=conv.dilation,
     )
     return float(taps.sum().item())
 

@@ -138,7 +138,7 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
             channels, height, width = layer.features, 1, 1
             continue
         height, width = (
-            ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1) // layer.pool
+            ((side + 2 * layer.padding - layer.extent) // layer.stride + 1) // layer.pool
             for side in (height, width)
         )
         if min(height, width) < 1:
@@ -152,6 +152,7 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
             layer.kernel,
             stride=layer.stride,
             padding=layer.padding,
+            dilation=layer.dilation,
             n=n1,
             method=method,
         )

@@ -126,7 +126,13 @@ class ConvLayer(_Part, frozen=True, tag_field="kind", tag="conv"):
     kernel: Annotated[int, msgspec.Meta(ge=1, le=64)]
     stride: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     padding: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    dilation: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     pool: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1  # 1: none
+
+    @property
+    def extent(self) -> int:
+        """Pixels from the first tap of a row to its last."""
+        return (self.kernel - 1) * self.dilation + 1
 
 
 class OptimizerPart(_Part, frozen=True):
@@ -212,10 +218,11 @@ class Recipe(_Part, frozen=True):
             place = kinds.index(True, kinds.index(False))
             raise RecipeError(f"layers[{place}] is a conv after a linear layer; put convs first")
         for place, layer in enumerate(self.layers):
-            if isinstance(layer, ConvLayer) and layer.padding >= layer.kernel:
+            if isinstance(layer, ConvLayer) and layer.padding >= layer.extent:
+                dilated = f" with dilation {layer.dilation}" if layer.dilation > 1 else ""
                 raise RecipeError(
                     f"layers[{place}].padding is {layer.padding}; it must be smaller than the "
-                    f"kernel, {layer.kernel}"
+                    f"kernel, {layer.kernel}{dilated}"
                 )
 
     @property
