@@ -17,6 +17,7 @@ except ImportError as _error:
 from neuromorph.training.dst import DST, parameter_groups
 from neuromorph.training.export import export
 from neuromorph.training.functional import phi
+from neuromorph.training.importing import from_torch
 from neuromorph.training.layers import Activation, BatchNorm, DiscreteConv2d, DiscreteLinear
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.models import DiscreteNetwork, Stage, build_model
@@ -38,6 +39,7 @@ __all__ = [
     "Trained",
     "build_model",
     "export",
+    "from_torch",
     "load_recipe",
     "parameter_groups",
     "parse_recipe",

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neuromorph.errors import NetworkError
+from neuromorph.interop.folding import bisect
 from neuromorph.levels import Levels
-from neuromorph.network import THRESHOLD_MAX, THRESHOLD_MIN, Readout, Threshold
+from neuromorph.network import Readout, Threshold
 from neuromorph.training.models import Stage
 
 __all__ = ["EXACT_SUM", "fold_readout", "fold_threshold"]
@@ -46,29 +48,19 @@ def fold_threshold(stage: Stage, unit: int) -> Threshold:
     assert stage.activation.n is not None
     space = Levels(stage.activation.n)
     scale, _, factor = _finite_affine(stage)
-    direction = torch.where(scale < 0, -1, 1)[:, None]
+    direction = torch.where(scale < 0, -1, 1)
     goals = torch.from_numpy(space.levels[1:].astype(np.int64))[None, :]
 
-    def reaches(place: Tensor) -> Tensor:
+    def reaches(place: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether direction · place, as a sum, fires at least each goal; (channels, steps)."""
         assert stage.activation is not None
-        values = (direction * place).to(torch.float32) / unit
+        values = (direction[:, None] * torch.from_numpy(place)).to(torch.float32) / unit
         fired = stage.activation(stage.norm(values.T, factor)).T  # batch norm takes channels second
         reached: Tensor = (fired * space.maximum).round().to(torch.int64) >= goals
-        return reached
+        return reached.numpy()
 
-    low = torch.full((len(scale), space.size - 1), -EXACT_SUM - 1)  # not reached, as far as known
-    high = torch.full_like(low, EXACT_SUM)
-    never, always = ~reaches(high), reaches(low + 1)
-    while bool((high - low > 1).any()):
-        middle = (low + high) // 2
-        reached = reaches(middle)
-        high = torch.where(reached, middle, high)
-        low = torch.where(reached, low, middle)
-    high[never], high[always] = THRESHOLD_MAX, THRESHOLD_MIN
-    return Threshold(
-        thresholds=high.numpy(), directions=direction[:, 0].to(torch.int8).numpy(), n=space.n
-    )
+    thresholds = bisect(reaches, (len(scale), space.size - 1), EXACT_SUM)
+    return Threshold(thresholds=thresholds, directions=direction.to(torch.int8).numpy(), n=space.n)
 
 
 @torch.no_grad()
