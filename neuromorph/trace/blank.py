@@ -35,7 +35,7 @@ def blank(mapping: Mapping, detail: Detail, mode: str, compression: Compression)
     with create(image) as file:
         _describe(file, mapping, detail, mode)
         _make_tables(file, mapping, mode)
-        for table, columns in schema.EVENT_COLUMNS.items():
+        for table, columns in schema.EVENT_TABLES.items():
             if table in schema.tables_of(detail):
                 made = group(file, table)
                 for name, dtype in columns.items():

@@ -209,7 +209,7 @@ class Trace:
         self._columns["samples"]["outputs"] = column(
             path, root, "samples/outputs", np.dtype("<i4"), (None, self.network_info.classes)
         )
-        for name, wanted in schema.EVENT_COLUMNS.items():
+        for name, wanted in schema.EVENT_TABLES.items():
             if name in schema.tables_of(self.detail):
                 self._columns[name] = {
                     n: column(path, root, f"{name}/{n}", d, (None,)) for n, d in wanted.items()
@@ -540,7 +540,7 @@ class Trace:
 
         Yields
         ------
-        dict of int64 arrays, shape (events,)
+        dict of arrays, shape (events,), int64 and int32
             ``sample``; ``tick`` at which the packet reached the core; ``core``;
             ``layer`` of the target, 1 is the first after the input; ``source``,
             flat in the output of the layer before; ``target``, flat in the

@@ -240,7 +240,7 @@ class _Ring:
     """Buffers of one table: one is filled, the others are written or free."""
 
     def __init__(self, table: str) -> None:
-        columns = schema.EVENT_COLUMNS[table]
+        columns = schema.EVENT_TABLES[table]
         self.table, self.names = table, tuple(columns)
         self.free: queue.Queue[NDArray[Any]] = queue.Queue()
         for _ in range(BUFFERS):

@@ -15,7 +15,7 @@ from neuromorph.trace.compression import Compression, filters_of
 from neuromorph.trace.container import create, group
 from neuromorph.trace.door import open_file
 from neuromorph.trace.reader import Trace
-from neuromorph.trace.schema import EVENT_COLUMNS
+from neuromorph.trace.schema import EVENT_TABLES
 from neuromorph.trace.seal import write_seal
 
 __all__ = ["repack"]
@@ -60,7 +60,7 @@ def repack(
         with open_file(old) as read, open(partial, "w+b") as image, create(image) as written:
             _copy_attributes(read, written)
             for name, thing in read.items():
-                _copy(thing, written, name, events if name in EVENT_COLUMNS else others)
+                _copy(thing, written, name, events if name in EVENT_TABLES else others)
         write_seal(partial)
         partial.replace(new)
     except BaseException as error:

@@ -18,7 +18,7 @@ from neuromorph.network import Encoding, Network
 
 __all__ = [
     "DETAILS",
-    "EVENT_COLUMNS",
+    "EVENT_TABLES",
     "FEWEST_TABLES",
     "FORMAT",
     "HARDWARE",
@@ -83,7 +83,7 @@ PACKET_COLUMNS: dict[str, np.dtype[Any]] = {
     name: PACKET_DTYPE[name] for name in PACKET_DTYPE.names or ()
 }
 HOP_COLUMNS: dict[str, np.dtype[Any]] = {name: HOP_DTYPE[name] for name in HOP_DTYPE.names or ()}
-EVENT_COLUMNS: dict[str, dict[str, np.dtype[Any]]] = {
+EVENT_TABLES: dict[str, dict[str, np.dtype[Any]]] = {
     "spikes": SPIKE_COLUMNS,
     "packets": PACKET_COLUMNS,
     "hops": HOP_COLUMNS,
