@@ -349,9 +349,9 @@ def test_slices_that_are_not_there(recorded):
         with pytest.raises(TraceError, match="have a step"):
             trace.packets(slice(0, 9, 2))
         with pytest.raises(
-            TraceError, match="table is 'hops'; choose counts, samples, spikes, packets"
+            TraceError, match="table is 'flits'; choose counts, samples, spikes, packets, hops"
         ):
-            list(trace.blocks("hops"))
+            list(trace.blocks("flits"))
         with pytest.raises(TraceError, match="rows is 0; must be at least 1"):
             list(trace.blocks("spikes", rows=0))
         with pytest.raises(TraceError, match="batch is 0; must be at least 1"):

@@ -608,8 +608,8 @@ case(24, "/packets has a payload that its neuron did not send")(
 # delivery [4, 2, 4, 0] in core 0, row 10 [8, 6, 4, 0] the next one there, row 150 [82, 82, 0, 1]
 
 case(25, "/hops has a router that the chip does not have")(put("hops/link", 0, 16 * 16 * 5))
-case(25, "/hops is not sorted by tick")(put("hops/tick", 5, 3))
-case(25, "/hops is not sorted by tick")(put("hops/tick", 0, 2**63 - 1))
+case(25, "/hops is not sorted by time")(put("hops/tick", 5, 3))
+case(25, "/hops is not sorted by time")(put("hops/tick", 0, 2**63 - 1))
 case(25, "/hops delivers 365 packets, /packets has 366")(put("hops/link", 3, 0))
 case(26, "/hops has a packet that does not go the way from its source to its target")(
     put("hops/link", 3, 9)  # into a core of another tile

@@ -155,6 +155,7 @@ def start(mapping: nm.Mapping, images: np.ndarray, kind: tuple[str, str], path: 
 
 # --- mutations
 
+MOST_CELLS = 1 << 20
 EXTREMES = (
     0, 1, -1, 2, 127, 255, 256, -(1 << 31), (1 << 32) - 1, 1 << 40, (1 << 63) - 1, -(1 << 63)
 )  # fmt: skip
@@ -207,7 +208,7 @@ def mutate_values(file: h5py.File, rng: random.Random) -> None:
     file.visititems(lambda n, t: names.append(n) if isinstance(t, h5py.Dataset) else None)
     for _ in range(rng.randint(1, 3)):
         name = rng.choice(names)
-        if name not in file:
+        if name not in file or file[name].size > MOST_CELLS:  # one that is huge already
             continue
         data = file[name]
         kinds = ["cell", "cell", "all", "dtype", "shape", "attribute", "gone", "json", "huge"]
