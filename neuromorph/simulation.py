@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -251,6 +251,23 @@ def _labels(labels: ArrayLike, samples: int | None) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
+def _record(
+    recorder: Recorder, inputs: NDArray[np.int16], labels: NDArray[np.int64] | None
+) -> Callable[[Tally], None]:
+    """What takes the samples of a timed run part by part."""
+    taken = 0
+
+    def take(tally: Tally) -> None:
+        nonlocal taken
+        cut = slice(taken, taken + len(tally.outputs))
+        counts = complete(recorder.mapping, tally)
+        known = None if labels is None else labels[cut]
+        recorder.batch(inputs[cut], tally, counts, labels=known)
+        taken = cut.stop
+
+    return take
+
+
 def _run(
     mapping: Mapping,
     pieces: Iterator[NDArray[np.int16]],
@@ -272,6 +289,7 @@ def _run(
                     sink=None if recorder is None else recorder.sink("packets"),
                     hops=None if recorder is None else recorder.sink("hops"),
                     progress=lambda n: bar.update(n - bar.n) and None,
+                    parts=None if recorder is None else _record(recorder, encoded, labels),
                 )
             elif mode == "count":
                 tally = kernel_counting.count(mapping, encoded, threads=os.cpu_count() or 1)
@@ -284,7 +302,7 @@ def _run(
             done += len(encoded)
             if labels is not None and len(labels) < done:
                 raise SimulationError(f"there are {len(labels)} labels for {done} samples or more")
-            if recorder is not None:
+            if recorder is not None and mode != "timed":
                 recorder.batch(encoded, tally, part, labels=known)
             tallies.append(tally)
             held += sum(v.nbytes for v in tally.levels)

@@ -65,7 +65,8 @@ KINDS = (("count", "spikes"), ("timed", "packets"), ("timed", "hops"))
 def digits() -> tuple[nm.Mapping, np.ndarray]:
     """What is run: digits, in small pieces, so that much is flushed."""
     CHUNK["count"] = 10
-    recorder.BUFFERED_ROWS = blank.CHUNK_ROWS = 5000
+    recorder.BUFFERED_ROWS = blank.CHUNK_ROWS = timed.RECORDS = 5000
+    timed.EVENTS, timed.PART_S = 20_000, 0.0
     mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
     return mapping, load_data("digits").test_images[:60]
 

@@ -8,7 +8,9 @@ each from a table of its synapses.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,12 +26,14 @@ from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, PacketS
 from neuromorph.mapping.timing import Timing
 from neuromorph.network import Stage
 
-__all__ = ["Agenda", "timed"]
+__all__ = ["Agenda", "PartSink", "timed"]
 
+PartSink = Callable[[Tally], None]
 Agenda = Literal["wheel", "heap"]
 
 RECORDS = 1 << 16
 EVENTS = 1 << 21
+PART_S = 1.0  # what a killed run loses of its samples, at most about this
 INT32_MAX = 2**31 - 1  # more lanes than any core has synapses or neurons
 # What the engine counts, in the order of timed.h; "served" is checked against the kernel.
 MOVED = (
@@ -53,14 +57,18 @@ def timed(
     sink: PacketSink | None = None,
     hops: HopSink | None = None,
     progress: Callable[[int], None] | None = None,
+    parts: PartSink | None = None,
     agenda: Agenda = "wheel",
 ) -> Tally:
     """Run encoded inputs (batch, size) tick by tick.
 
     ``sink`` gets the records of delivered packets, ``hops`` those of packets at
     every router, a bounded batch at a time (valid until it returns);
-    ``progress`` the number of samples read out.  The result is the same with
-    each ``agenda``; the heap is slower.
+    ``progress`` the number of samples read out.  ``parts`` gets the results of
+    the next samples every second or so, once all their packets were delivered;
+    together they are all samples in order, and the last part, which comes when
+    all is over, has the time of the run.  The result is the same with each
+    ``agenda``; the heap is slower.
 
     Raises
     ------
@@ -79,6 +87,7 @@ def timed(
         "longest_queue": np.zeros(rows, np.int64),
     }
     links = np.zeros((3, mapping.chip.rows, mapping.chip.columns, 4), np.int64)
+    ready: _Parts | None = None
     if frames:
         run = TimedRun(
             agenda,
@@ -88,7 +97,16 @@ def timed(
             rows=_rows(mapping, [inputs, *tally.levels]),
             results=results,
         )
-        advance(run, sink, hops, progress)
+        if parts is not None:
+            ready = _Parts(tally, results, parts)
+
+        def read_out(samples: int) -> None:
+            if progress is not None:
+                progress(samples)
+            if ready is not None:
+                ready.look(samples)
+
+        advance(run, sink, hops, read_out)
         if run.is_stuck:
             raise SimulationError(deadlock(mapping, _stuck(run, rows)))
         run.links(links.reshape(3, -1))
@@ -98,7 +116,7 @@ def timed(
         synapses = tally.counted["xnor_event"] + tally.counted["graded_event"]
     assert np.array_equal(served, synapses)  # every synapse once
     finished, started = results["finished"], results["started"]
-    return Tally(
+    result = Tally(
         outputs=tally.outputs,
         levels=tally.levels,
         counted=tally.counted | moved,
@@ -115,6 +133,41 @@ def timed(
         started=started,
         finished=finished,
     )
+    if ready is not None:
+        rest = result.part(ready.given, frames)
+        rest.ticks, rest.timing = result.ticks, result.timing
+        ready.give(rest)
+    return result
+
+
+class _Parts:
+    """Samples whose results are complete, handed over every so often."""
+
+    def __init__(self, tally: Tally, results: dict[str, Any], give: PartSink) -> None:
+        self.give, self.given = give, 0
+        self._last = time.monotonic()
+        self._due = tally.counted["spike_in"].sum(axis=1) + tally.counted["token_in"].sum(axis=1)
+        moved = dict(zip(MOVED, results["counted"]))
+        self._arrived = moved["spike_in"], moved["token_in"]
+        # what is counted does not depend on time; only these are known late
+        times = {name: results[name] for name in ("started", "finished")}
+        self._tally = replace(tally, **times)
+
+    def look(self, samples: int) -> None:
+        """Give those of the samples read out that nothing is under way for."""
+        if time.monotonic() - self._last < PART_S:
+            return
+        self._last = time.monotonic()
+        arrived = sum(c[self.given : samples].sum(axis=1) for c in self._arrived)
+        whole = arrived == self._due[self.given : samples]
+        # the very last one is for the part that has the time of the run
+        number = min(int(whole.argmin() if not whole.all() else len(whole)), self._room())
+        if number > 0:
+            self.give(self._tally.part(self.given, self.given + number))
+            self.given += number
+
+    def _room(self) -> int:
+        return len(self._due) - 1 - self.given
 
 
 def advance(

@@ -52,6 +52,16 @@ class Tally:
     started: NDArray[np.int64] | None = field(default=None)
     finished: NDArray[np.int64] | None = field(default=None)
 
+    def part(self, first: int, last: int) -> Tally:
+        """The samples from the first up to before the last, without the time of the run."""
+        return Tally(
+            outputs=self.outputs[first:last],
+            levels=[levels[first:last] for levels in self.levels],
+            counted={name: values[first:last] for name, values in self.counted.items()},
+            started=None if self.started is None else self.started[first:last],
+            finished=None if self.finished is None else self.finished[first:last],
+        )
+
 
 def complete(mapping: Mapping, tally: Tally) -> Counts:
     """Counts with every action, from what was counted and constants of the mapping."""
