@@ -172,6 +172,12 @@ def a_huge_claim(file):
     file.create_dataset("spikes/sample", (1 << 40,), "<u4", chunks=(4096,))
 
 
+@case(3, "/counts/ticks has 1048576 blocks of 8 bytes")
+def very_many_small_blocks(file):
+    del file["counts/ticks"]
+    file.create_dataset("counts/ticks", (1 << 20,), "<i8", chunks=(1,))
+
+
 @case(3, r"/samples/label is compressed with filter 299 \(.*not installed; run: pip install")
 def an_unknown_filter(file, group="samples", name="label"):
     if name in file[group]:

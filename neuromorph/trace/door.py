@@ -28,6 +28,8 @@ __all__ = ["attribute", "column", "open_file", "reading", "strings"]
 MAX_OBJECTS = 100_000
 MAX_TEXT_BYTES = 1 << 26
 MAX_CHUNK_BYTES = 1 << 26
+# HDF5 takes some 0.05 ms for every block, however small.
+MANY_BLOCKS, LEAST_BLOCK_BYTES = 1 << 12, 1 << 10
 # Deflate makes at most 1032 bytes of one; a dataset beyond that is not stored.
 MAX_INFLATION = 1100
 
@@ -180,6 +182,9 @@ def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
         block = prod(made.get_chunk()) * cell
         if block > MAX_CHUNK_BYTES:
             raise TraceError(f"{path}: /{name} has blocks of {block} bytes")
+        number = prod(-(-whole // part) for whole, part in zip(dataset.shape, made.get_chunk()))
+        if number > MANY_BLOCKS and block < LEAST_BLOCK_BYTES:
+            raise TraceError(f"{path}: /{name} has {number} blocks of {block} bytes")
         for index in range(made.get_nfilters()):
             code, _, _, label = made.get_filter(index)
             if not h5py.h5z.filter_avail(code):
