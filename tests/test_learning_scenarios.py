@@ -29,11 +29,11 @@ def test_online_scratch_records_what_it_promises():
 
 def test_more_states_learn_better():
     found = [
-        run_scenario("online-scratch", Settings(data="digits", seeds=2, states=n)).record
+        run_scenario("online-scratch", Settings(data="digits", seeds=1, passes=4, states=n)).record
         for n in (3, 15, 63)
     ]
     assert found[0]["accuracy"] < found[1]["accuracy"] < found[2]["accuracy"]
-    assert found[2]["accuracy"] > 0.9
+    assert found[2]["accuracy"] > 0.85
 
 
 def invoke(*args):
@@ -81,6 +81,50 @@ def test_digits_stand_in_for_mnist(tmp_path, monkeypatch):
     result = run_scenario("online-scratch", settings)
     assert result.record["data"] == "digits"
     assert "digits stand in" in str(result)
+
+
+def test_feedback_paths_count_their_packets():
+    """Nothing travels for the read-out alone; the label alone for DRTP; B e goes out at once."""
+    paths = run_scenario("feedback-paths", Settings(**QUICK)).record["paths"]
+    assert len(paths) == 10
+    assert paths["readout"]["error_events_per_sample"] <= 2
+    assert paths["bp"]["error_events_per_sample"] > paths["readout"]["error_events_per_sample"]
+    assert paths["dfa"]["accuracy"] == paths["sdfa"]["accuracy"]  # rival errors are signs
+
+
+def test_drift_and_faults_take_back_what_was_lost():
+    drift = run_scenario("drift", Settings(data="digits", seeds=1)).record["changes"]
+    assert drift["rotation 90°"]["recovery_ratio"] > 0.5
+    faults = run_scenario("faults", Settings(data="digits", seeds=1, samples=600)).record
+    assert faults["faults"]["10 % stuck synapses"]["recovery_ratio"] > 0.2
+    dead = faults["faults"]["a dead core"]
+    assert dead["accuracy_faulted"] < dead["accuracy_before"]
+
+
+def test_replay_remembers():
+    variants = run_scenario("class-incremental", Settings(data="digits")).record["variants"]
+    assert variants["no replay"]["avg_accuracy"] < 0.6
+    assert variants["replay 100"]["avg_accuracy"] > 0.8
+    assert variants["no replay"]["backward_transfer"] < -0.3
+    matrix = np.array(variants["replay 100"]["accuracy_matrix"])
+    assert matrix.shape == (5, 5)
+    assert variants["replay 100"]["avg_accuracy"] == pytest.approx(matrix[-1].mean())
+    assert variants["replay 50"]["replay_bytes"] == 50 * 10 * (16 + 1)
+
+
+def test_few_shots_are_no_worse_than_prototypes():
+    shots = run_scenario("few-shot", Settings(data="digits", seeds=2)).record["shots"]
+    ten = shots["10"]
+    prototype = ten["prototype read-out"]["accuracy"]
+    assert ten["DST read-out"]["accuracy"] > prototype - 0.02
+    accuracies = [shots[k]["DST read-out"]["new_accuracy"] for k in ("1", "10", "50")]
+    assert accuracies == sorted(accuracies)
+
+
+def test_endurance_counts_writes():
+    states = run_scenario("endurance", Settings(**QUICK)).record["states"]
+    writes = [states[str(k)]["writes_mean"] for k in (3, 7, 15, 63)]
+    assert writes == sorted(writes)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -47,7 +47,14 @@ def learn_command(
 ) -> None:
     """Learn on the chip, by SCENARIO.
 
-    online-scratch: random synapses, every sample once.
+    \b
+    online-scratch     random synapses learn from every sample once, batch 1
+    feedback-paths     the same stream with every way of the errors
+    drift              a trained network whose images turn, move, are inverted
+    faults             a trained network whose neurons, core or synapses break
+    class-incremental  ten classes, two at a time, with and without replay
+    few-shot           two new classes from a few samples, beside prototypes
+    endurance          writes of synapses, and how long a memory would last
     """
     from neuromorph.data import DATA_NAMES
     from neuromorph.learning.scenarios import Settings, draw, run_scenario

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from neuromorph.errors import LearningError
-from neuromorph.learning.scenarios import online_scratch
+from neuromorph.learning.scenarios import (
+    class_incremental,
+    drift,
+    endurance,
+    faults,
+    feedback_paths,
+    few_shot,
+    online_scratch,
+)
 from neuromorph.learning.scenarios.common import Result, Scenario, Settings
 from neuromorph.learning.scenarios.curves import draw
 
 __all__ = ["SCENARIOS", "Result", "Scenario", "Settings", "draw", "run_scenario"]
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (online_scratch.SCENARIO,)
+    module.SCENARIO.name: module.SCENARIO
+    for module in (
+        online_scratch,
+        feedback_paths,
+        drift,
+        faults,
+        class_incremental,
+        few_shot,
+        endurance,
+    )
 }
 
 

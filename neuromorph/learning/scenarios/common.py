@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from neuromorph import draws
 from neuromorph.chip import load_chip
 from neuromorph.data import Dataset, load_data
-from neuromorph.energy import EnergyReport, estimate_energy, load_prices
+from neuromorph.energy import EnergyReport, estimate_energy, format_joules, load_prices
 from neuromorph.errors import LearningError, RecipeError
 from neuromorph.events import Totals, format_table
 from neuromorph.learning.loop import Learned, learn, map_for
 from neuromorph.mapping import Mapping
-from neuromorph.network import Input, Network
+from neuromorph.network import Input, Network, load_network
 from neuromorph.plasticity import ErrorPath, Plastic, Rule, fresh
 from neuromorph.simulation import simulate
 
@@ -28,11 +28,16 @@ __all__ = [
     "Scenario",
     "Session",
     "Settings",
+    "hand_over_rule",
+    "joules",
     "load",
     "log_marks",
     "mean_sd",
     "order",
     "percent",
+    "scratch_rule",
+    "spread",
+    "trained",
 ]
 
 Images = NDArray[np.uint8]
@@ -129,6 +134,56 @@ def log_marks(total: int, first: int = 100) -> list[int]:
     return [m for m in marks if first <= m < total] + [total]
 
 
+def scratch_rule(states: int, samples: int, hidden: Sequence[int], **changes: Any) -> Rule:
+    """The rule for random synapses, tuned on the validation images of MNIST.
+
+    Its rates fall to 1/32 over a stream of so many samples; its margin grows
+    with the root of the last hidden layer, as the sums of the read-out do.
+    """
+    margin = round(1.8 * hidden[-1] ** 0.5)
+    rule = Rule(states=states, halve_every=max(1, samples // 5), margin=margin)
+    return replace(rule, **changes)
+
+
+def hand_over_rule(settings: Settings, network: Network, samples: int) -> Rule:
+    """The rule for a network that was trained elsewhere, tuned likewise."""
+    return Rule(
+        states=settings.states or 63,
+        error=settings.error or "bp",
+        centring="frozen",
+        margin=round(3.5 * network.stages[-1].inputs ** 0.5),
+        rate=0.01,
+        readout_rate=0.004,
+        halve_every=max(1, samples // 3),
+    )
+
+
+def trained(settings: Settings, data: Dataset, entry: Input) -> tuple[Network, tuple[str, ...]]:
+    """A network that knows the data: mnist-mlp-gxnor, or one learned on the chip, said so."""
+    if data.name == "mnist":
+        return load_network("mnist-mlp-gxnor"), ()
+    passes, count = 10, len(data.train_images)
+    hidden = settings.hidden or (128,)
+    rule = scratch_rule(63, count * passes, hidden)
+    session = Session.scratch(entry, hidden, data.classes, rule, settings)
+    for turn in range(passes):
+        which = order(count, 0, turn)
+        session.learn(data.train_images[which], data.train_labels[which])
+    note = "the network was learned on the chip: none trained off it is linear and for this data"
+    return session.network("digits-learned"), (note,)
+
+
+def joules(value: float | None) -> str:
+    """Energy as the tables show it."""
+    return "no price" if value is None else format_joules(value)
+
+
+def spread(shares: Sequence[float]) -> str:
+    """Mean ± standard deviation, per cent."""
+    mean, sd = mean_sd(shares)
+    return percent(mean) + ("" if sd is None else f" ± {percent(sd)}")
+
+
 def percent(share: float) -> str:
     """A share as the tables show it."""
     return f"{share:.2%}"
@@ -199,8 +254,11 @@ class Session:
 
     def predict(self, images: Images) -> NDArray[np.int64]:
         """Predictions of the network as it stands, dead neurons silent."""
-        network = self.state.network("learner")
-        return simulate(replace(self.mapping, network=network), images).predictions
+        return simulate(self.mapping_of(self.state), images).predictions
+
+    def mapping_of(self, state: Plastic) -> Mapping:
+        """The mapping with the network as a state has it; slices stay."""
+        return replace(self.mapping, network=state.network("learner"))
 
     def accuracy(self, images: Images, labels: Labels) -> float:
         """Share of samples the network as it stands predicts as labelled."""

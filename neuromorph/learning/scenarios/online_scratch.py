@@ -6,33 +6,24 @@ the share of energy that learning adds to inference.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 from neuromorph.learning.scenarios.common import (
     Curve,
     Result,
     Scenario,
     Session,
     Settings,
+    joules,
     load,
     log_marks,
     mean_sd,
     order,
-    percent,
+    scratch_rule,
+    spread,
 )
-from neuromorph.plasticity import Rule
 
-__all__ = ["SCENARIO", "scratch_rule"]
+__all__ = ["SCENARIO"]
 
 HIDDEN = {"mnist": (512,), "digits": (256,)}
-HALVINGS = 5  # of the rates over the whole stream
-
-
-def scratch_rule(states: int, samples: int, **changes: Any) -> Rule:
-    """The rule tuned on the validation images of MNIST, for a stream of so many samples."""
-    rule = Rule(states=states, halve_every=max(1, samples // HALVINGS))
-    return replace(rule, **changes)
 
 
 def run(settings: Settings) -> Result:
@@ -46,7 +37,7 @@ def run(settings: Settings) -> Result:
     seeds = range(settings.seeds or 3)
     curves, accuracies, validation, facts = [], [], [], []
     for seed in seeds:
-        rule = scratch_rule(states, count * passes, error=settings.error or "bp", seed=seed)
+        rule = scratch_rule(states, count * passes, hidden, error=settings.error or "bp", seed=seed)
         session = Session.scratch(entry, hidden, data.classes, rule, settings)
         picked = [order(len(images), seed, turn)[:count] for turn in range(passes)]
 
@@ -79,9 +70,9 @@ def run(settings: Settings) -> Result:
         **facts[0],
         "curves": [curve._asdict() for curve in curves],
     }
-    joules = record["energy_j_per_sample"]
+    energy = record["energy_j_per_sample"]
     rows = [
-        ["test accuracy", percent(mean) + ("" if sd is None else f" ± {percent(sd)}")],
+        ["test accuracy", spread(accuracies)],
         ["samples learned", f"{record['samples']:,}"],
         ["bits a synapse, with hidden weights", f"{record['bits_per_synapse']:g}, 98"],
         ["DST attempts a sample", f"{record['attempts_per_sample']:,.0f}"],
@@ -89,8 +80,8 @@ def run(settings: Settings) -> Result:
         ["errors a sample", f"{record['error_events_per_sample']:,.1f}"],
         ["writes of a synapse, mean", f"{record['writes_mean']:,.1f}"],
         ["writes of a synapse, most", f"{record['writes_max']:,}"],
-        ["inference, J a sample", _joules(joules["inference"])],
-        ["learning, J a sample", _joules(joules["learning"])],
+        ["inference, J a sample", joules(energy["inference"])],
+        ["learning, J a sample", joules(energy["learning"])],
     ]  # fmt: skip
     title = f"online-scratch on {data.name}: {states} states, hidden {'-'.join(map(str, hidden))}"
     return Result(
@@ -100,10 +91,6 @@ def run(settings: Settings) -> Result:
         title=title,
         notes=(note,) if note else (),
     )
-
-
-def _joules(value: float | None) -> str:
-    return "no price" if value is None else f"{value:.3g}"
 
 
 SCENARIO = Scenario(

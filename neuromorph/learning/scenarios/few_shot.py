@@ -1,0 +1,165 @@
+"""``few-shot``: two new classes from a handful of samples.
+
+A network learns classes 0 to 7; then the read-out alone learns 8 and 9 from k
+samples each, with as many old ones of every class.  The reference is a
+prototype read-out: the mean of the hidden levels of the same samples.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.data import Dataset
+from neuromorph.learning.scenarios.common import (
+    Curve,
+    Images,
+    Result,
+    Scenario,
+    Session,
+    Settings,
+    load,
+    mean_sd,
+    order,
+    percent,
+    scratch_rule,
+    spread,
+)
+from neuromorph.plasticity import Plastic, Rule
+from neuromorph.simulation import simulate
+
+__all__ = ["SCENARIO"]
+
+NEW = (8, 9)
+SHOTS = (1, 5, 10, 20, 50)
+PASSES = 5
+
+
+def run(settings: Settings) -> Result:
+    """Learn the old classes once, then the new ones from k samples, in several draws."""
+    data, entry, note = load(settings)
+    states, hidden = settings.states or 63, settings.hidden or (512,)
+    repeats = settings.seeds or 5
+    old = np.flatnonzero(~np.isin(data.train_labels, NEW))
+    passes = settings.passes or (1 if data.name == "mnist" else 10)
+    count = min(settings.samples or len(old), len(old))
+    session = Session.scratch(
+        entry, hidden, data.classes, scratch_rule(states, count * passes, hidden), settings
+    )
+    for turn in range(passes):
+        which = old[order(len(old), 0, turn)[:count]]
+        session.learn(data.train_images[which], data.train_labels[which])
+    base = session.state
+    isold = ~np.isin(data.test_labels, NEW)
+    before = session.accuracy(data.test_images[isold], data.test_labels[isold])
+    rows: list[list[str]] = []
+    found: dict[str, dict[str, Any]] = {}
+    lines: dict[str, list[float]] = {"DST read-out": [], "prototype read-out": []}
+    for shots in SHOTS:
+        scores: dict[str, list[tuple[float, float, float]]] = {name: [] for name in lines}
+        for draw in range(repeats):
+            picked = _shots(data, shots, draw)
+            learned = _teach(base, session, data, picked, shots, settings)
+            for name, predictions in (
+                ("DST read-out", learned.predict(data.test_images)),
+                ("prototype read-out", _prototype(session, base, data, picked)),
+            ):
+                right = predictions == data.test_labels
+                scores[name].append((right.mean(), right[~isold].mean(), right[isold].mean()))
+        found[str(shots)] = {}
+        for name, values in scores.items():
+            whole, new, kept = (list(map(float, column)) for column in zip(*values))
+            lines[name].append(100 * float(np.mean(whole)))
+            found[str(shots)][name] = {
+                "accuracy": mean_sd(whole)[0],
+                "accuracy_sd": mean_sd(whole)[1],
+                "new_accuracy": mean_sd(new)[0],
+                "old_accuracy": mean_sd(kept)[0],
+            }
+            rows.append([str(shots), name, spread(whole), spread(new), spread(kept)])
+    curves = tuple(Curve(name, [float(k) for k in SHOTS], y) for name, y in lines.items())
+    title = f"few-shot on {data.name}: {states} states, hidden {hidden[0]}"
+    header = ["shots", "read-out", "all classes", "new classes", "old classes"]
+    return Result(
+        record={
+            "scenario": SCENARIO.name,
+            "data": data.name,
+            "states": states,
+            "hidden": list(hidden),
+            "samples": session.samples,
+            "draws": repeats,
+            "accuracy_before": before,
+            "shots": found,
+            "curves": [curve._asdict() for curve in curves],
+        },
+        tables=((f"{title}; {percent(before)} on the old classes before", header, rows),),
+        curves=curves,
+        title=title,
+        x_label="samples of each new class",
+        y_label="test accuracy, all classes, %",
+        notes=(note,) if note else (),
+    )
+
+
+def _shots(data: Dataset, shots: int, draw: int) -> NDArray[np.int64]:
+    """So many samples of every class."""
+    picked = []
+    for label in range(data.classes):
+        own = np.flatnonzero(data.train_labels == label)
+        picked.append(own[order(len(own), 100 + draw, label)[:shots]])
+    return np.concatenate(picked)
+
+
+def _teach(
+    base: Plastic,
+    session: Session,
+    data: Dataset,
+    picked: NDArray[np.int64],
+    shots: int,
+    settings: Settings,
+) -> Session:
+    """The read-out learns the shots, several times over, at a rate that falls from high."""
+    samples = PASSES * len(picked)
+    rule = Rule(
+        states=session.rule.states,
+        error="readout",
+        centring="frozen",
+        margin=session.rule.margin,
+        readout_rate=0.3 / shots**0.5,
+        halve_every=max(1, samples // 3),
+    )
+    state = base.copy()
+    state.samples = 0
+    learner = Session(state, rule, settings)
+    for turn in range(PASSES):
+        which = picked[order(len(picked), 200, turn)]
+        learner.learn(data.train_images[which], data.train_labels[which])
+    return learner
+
+
+def _prototype(
+    session: Session, base: Plastic, data: Dataset, picked: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Class whose mean of hidden levels is nearest, by the cosine."""
+
+    def hidden(images: Images) -> NDArray[np.float64]:
+        run = simulate(session.mapping_of(base), images)
+        levels = run.levels(base.layers[-2].stage.name).astype(np.float64)
+        norm = np.linalg.norm(levels, axis=1, keepdims=True)
+        unit: NDArray[np.float64] = levels / np.maximum(norm, 1e-12)
+        return unit
+
+    shots, labels = hidden(data.train_images[picked]), data.train_labels[picked]
+    means = np.stack([shots[labels == c].mean(axis=0) for c in range(data.classes)])
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    nearest: NDArray[np.int64] = np.argmax(hidden(data.test_images) @ means.T, axis=1)
+    return nearest
+
+
+SCENARIO = Scenario(
+    name="few-shot",
+    text="two new classes from k samples each, beside a prototype read-out",
+    run=run,
+)
