@@ -404,7 +404,8 @@ class _Stage:
 def apply(part: Pointwise, x: Floats, layer: str) -> Floats:
     """A function of the framework; its failures are ours to tell."""
     try:
-        result = np.asarray(part.apply(x), np.float32)
+        with np.errstate(all="ignore"):
+            result = np.asarray(part.apply(x), np.float32)
     except NetworkError:
         raise
     except Exception as error:  # whatever a framework raises
