@@ -310,8 +310,13 @@ class Chip:
         Raises
         ------
         ChipError
-            Names the first time that is missing.
+            Names the first time that is missing, or the dataflow that has no such run.
         """
+        if self.dataflow != "scatter":
+            raise ChipError(
+                f"chip {self.name!r} has dataflow {self.dataflow}; mode 'timed' simulates "
+                "scatter alone: use mode 'count'"
+            )
         missing = self.unpublished
         if missing:
             more = f" (nor {len(missing) - 1} more times)" if len(missing) > 1 else ""

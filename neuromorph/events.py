@@ -26,7 +26,8 @@ __all__ = [
     "format_table",
 ]
 
-Dataflow = Literal["scatter"]
+# Who fetches what, see neuromorph.mapping.dataflow.
+Dataflow = Literal["scatter", "gather", "dense", "stationary"]
 
 # The actions of one inference, in the order of every table and file.
 ACTIONS: dict[str, str] = {
@@ -43,7 +44,7 @@ ACTIONS: dict[str, str] = {
     "fifo_pop": "packets leaving it",
     "axon_read": "axon-table look-ups, one a spike",
     "weight_read_bits": "bits of synapse memory fetched, stored zeros included",
-    "gate_check": "fetched weights tested for zero",
+    "gate_check": "fetched weights (and, in gather, buffered levels) tested for zero",
     "xnor_event": "synaptic events of a level ±1 and a weight ±1",
     "graded_event": "synaptic events with a magnitude above one",
     "skip_act": "synapses at rest because the level is zero: never fetched",
@@ -55,6 +56,12 @@ ACTIONS: dict[str, str] = {
     "neuron_update_idle": "neurons thresholded or read out without any event",
     "threshold_cmp": "comparisons of a sum with a threshold",
     "pool_cmp": "comparisons of levels in a max-pool",
+    "popcount": "pairs of ±1 summed by an adder tree",
+    "multiply": "multiplications of a weight and a level that may both exceed one",
+    "mac_float": "multiply-accumulates in float32, of a float baseline",
+    "register_write_bits": "bits of sums or inputs written to registers",
+    "act_read_bits": "bits of the input buffer read",
+    "act_write_bits": "bits of the input buffer written",
 }
 _INDEX = {name: i for i, name in enumerate(ACTIONS)}
 

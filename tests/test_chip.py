@@ -377,7 +377,7 @@ NEURONS = "neurons = { value = 1024,"
         (NEURONS, "neurons = { value = true,", "Expected `int`, got `bool`"),
         ("value = 2e-9", 'value = "2e-9"', "Expected `float`, got `str` - at `$.times.tick_s"),
         ('sync = "token"', 'sync = "tokens"', "Invalid enum value 'tokens' - at `$.sync`"),
-        ('"scatter"', '"gather"', "Invalid enum value 'gather' - at `$.dataflow`"),
+        ('"scatter"', '"gathers"', "Invalid enum value 'gathers' - at `$.dataflow`"),
         ('"shared"', "1", "got `int` - at `$.kernels`"),
         ('1024, kind = "design"', '1024, kind = "guess"', "Invalid enum value 'guess'"),
         ('1024, kind = "design", source = "neuromorph"', '1024, kind = "design", source = ""',

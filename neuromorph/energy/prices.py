@@ -60,6 +60,8 @@ MEMORIES: Mapping[str, str] = MappingProxyType(
         "state_read_bits": "state_memory_bits",
         "state_write_bits": "state_memory_bits",
         "axon_read": "axon_memory_bits",
+        "act_read_bits": "axon_memory_bits",
+        "act_write_bits": "axon_memory_bits",
         "transposed_read_bits": "synapse_memory_bits",
         "synapse_read_bits": "synapse_memory_bits",
         "weight_write_bits": "synapse_memory_bits",

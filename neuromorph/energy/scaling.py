@@ -201,7 +201,7 @@ def scale_prices(
 
 def part_of(action: str) -> Part:
     """What an action is made of: memory for bits, tables and neuron scans, wires for hops."""
-    if action == "prng_bits":
+    if action in ("prng_bits", "register_write_bits"):
         return "logic"
     if action.endswith("_bits") or action.startswith(
         ("neuron_update", "centre_update", "axon_read")

@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.events import ACTIONS, Counts
+from neuromorph.mapping.dataflow import Form, memory_work
 from neuromorph.mapping.timing import Timing
 
 if TYPE_CHECKING:
     from neuromorph.mapping.mapping import Mapping
 
-__all__ = ["COUNTED", "Tally", "complete"]
+__all__ = ["COUNTED", "Tally", "complete", "tabulate"]
+
+PLAIN = Form()
 
 # What engines count, event by event.  Everything else is a multiple of these.
 COUNTED = (
@@ -65,8 +68,26 @@ class Tally:
 
 def complete(mapping: Mapping, tally: Tally) -> Counts:
     """Counts with every action, from what was counted and constants of the mapping."""
+    return Counts(
+        values=tabulate(mapping, tally.counted),
+        layers=mapping.row_layers,
+        cores=mapping.row_cores,
+        pairs=mapping.pairs,
+        hardware=mapping.hardware,
+        ticks=tally.ticks,
+        active_ticks=None if tally.timing is None else tally.timing.busy,
+    )
+
+
+def tabulate(
+    mapping: Mapping,
+    counted: dict[str, NDArray[np.int64]],
+    *,
+    samples: int = 1,
+    form: Form = PLAIN,
+) -> NDArray[np.int64]:
+    """Every action, int64 (batch, rows, actions), from tallies of ``samples`` samples each."""
     chip, network, slices = mapping.chip, mapping.network, mapping.slices
-    counted = tally.counted
     batch, rows = counted["spike_out"].shape
     values = np.zeros((batch, rows, len(ACTIONS)), np.int64)
     index = {name: i for i, name in enumerate(ACTIONS)}
@@ -78,43 +99,27 @@ def complete(mapping: Mapping, tally: Tally) -> Counts:
         if action in index:
             put(action, counted[action])
     events = counted["xnor_event"] + counted["graded_event"]
-    fetched = counted["fetched"]
     packets = counted["spike_in"] + counted["token_in"]
     neurons = np.array([0, *(s.neurons for s in slices)], np.int64)
-    compares, pooled, weight_bits = (np.zeros(rows, np.int64) for _ in range(3))
+    compares, pooled = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     for row, s in enumerate(slices, start=1):
         stage = network.stages[s.stage]
-        weight_bits[row] = stage.weight_levels.bits + chip.index_bits
         if stage.thresholds is not None:
-            compares[row] = s.neurons * stage.thresholds.shape[1]
+            compares[row] = s.neurons * (1 if form.floats else stage.thresholds.shape[1])
         if stage.pool is not None:
             pooled[row] = s.outputs * (stage.pool.size[0] * stage.pool.size[1] - 1)
     put("fifo_push", packets)
     put("fifo_pop", packets)
-    put("axon_read", counted["spike_in"])
-    if chip.storage == "dense":
-        put("gate_check", fetched)
-        put("weight_read_bits", fetched * weight_bits)
-    else:
-        put("weight_read_bits", events * weight_bits)
-    put("acc_add", events)
-    put("skip_act", mapping.pairs - fetched)
-    put("skip_weight", fetched - events)
-    put("state_read_bits", (events + neurons) * chip.accumulator_bits)
-    put("state_write_bits", (events + neurons) * chip.accumulator_bits)
-    put("neuron_update_idle", neurons - counted["neuron_update_active"])
-    put("threshold_cmp", np.broadcast_to(compares, (batch, rows)))
-    put("pool_cmp", np.broadcast_to(pooled, (batch, rows)))
+    put("skip_act", mapping.pairs * samples - counted["fetched"])
+    put("skip_weight", counted["fetched"] - events)
+    put("neuron_update_idle", neurons * samples - counted["neuron_update_active"])
+    put("threshold_cmp", compares * samples)
+    put("pool_cmp", pooled * samples)
     if chip.sync == "barrier":
-        barrier = np.ones(rows, np.int64)
-        barrier[0] = 0
-        put("barrier", np.broadcast_to(barrier, (batch, rows)))
-    return Counts(
-        values=values,
-        layers=mapping.row_layers,
-        cores=mapping.row_cores,
-        pairs=mapping.pairs,
-        hardware=mapping.hardware,
-        ticks=tally.ticks,
-        active_ticks=None if tally.timing is None else tally.timing.busy,
-    )
+        put("barrier", (neurons > 0) * samples)
+    for action, tally in memory_work(mapping, counted, samples=samples, form=form).items():
+        put(action, tally)
+    if form.floats:  # a float takes a second flit of every packet
+        for action in ("hop_x", "hop_y", "hop_local", "fifo_push", "fifo_pop"):
+            values[:, :, index[action]] *= 2
+    return values

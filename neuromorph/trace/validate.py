@@ -120,16 +120,17 @@ def _sums(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
         ),
         "fifo_push and spike_in + token_in": (counts["fifo_push"], spikes_in + tokens_in),
         "fifo_pop and fifo_push": (counts["fifo_pop"], counts["fifo_push"]),
-        "axon_read and spike_in": (counts["axon_read"], spikes_in),
-        "acc_add and xnor_event + graded_event": (
-            counts["acc_add"],
-            counts["xnor_event"] + counts["graded_event"],
-        ),
         "neuron_update_active + neuron_update_idle and the neurons": (
             counts["neuron_update_active"] + counts["neuron_update_idle"],
             np.broadcast_to(neurons, spikes_in.shape),
         ),
     }
+    if counts.hardware.dataflow == "scatter":
+        equal["axon_read and spike_in"] = (counts["axon_read"], spikes_in)
+        equal["acc_add and xnor_event + graded_event"] = (
+            counts["acc_add"],
+            counts["xnor_event"] + counts["graded_event"],
+        )
     for names, (left, right) in equal.items():
         if (left != right).any():
             sample = int(np.argwhere(left != right)[0][0])
