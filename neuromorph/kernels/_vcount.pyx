@@ -20,6 +20,7 @@ cdef extern from "vcount.h" nogil:
         int32_t weight_planes
         int32_t by_output
         int32_t counter_bits, sum_bits, event_bits
+        int32_t most
         const int32_t *lists
         const uint32_t *taps
         const int32_t *event_lists
@@ -154,6 +155,7 @@ cdef class Plan:
             l.value_planes, l.spike_planes, l.fused = d["value_planes"], d["spike_planes"], d["fused"]
             l.weight_planes = d["weight_planes"]
             l.counter_bits, l.sum_bits, l.event_bits = d["bits"]
+            l.most = d["most"]
             l.steps, l.binary, l.top = d["steps"], d["binary"], d["top"]
             l.thresholds = _int32(d["thresholds"], keep)
             l.directions = _int8(d["directions"], keep)

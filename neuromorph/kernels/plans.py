@@ -95,6 +95,7 @@ def _layer(
             (largest + 1).bit_length() + 1,
             max(8, events.bit_length()),
         ),
+        "most": most,
         "steps": 0 if stage.thresholds is None else stage.thresholds.shape[1],
         "binary": int(stage.levels is not None and stage.levels.n == 0),
         "top": stage.levels.maximum if stage.levels else 1,

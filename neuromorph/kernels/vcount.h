@@ -44,6 +44,7 @@ typedef struct {
     int32_t weight_planes;
     int32_t by_output;      /* orientation: lanes are outputs */
     int32_t counter_bits, sum_bits, event_bits;
+    int32_t most;           /* non-zero weights of a neuron, at most */
 
     /* lanes = samples: for each (channel, magnitude bit) a list of taps of
      * positive weights and one of negative weights, each times the direction; a

@@ -27,6 +27,7 @@ INLINE vec majority(vec a, vec b, vec c) { return (a & b) | ((a ^ b) & c); }
 #endif
 
 #define ROWS_NAME add_rows
+#define ROWS_FEW add_few
 #define ROWS_VEC vec
 #define ROWS_XOR3 xor3
 #define ROWS_MAJORITY majority
@@ -190,12 +191,13 @@ INLINE vec reaches_lanes(const vec *sum, int have, const vec *t, int bits) {
 
 INLINE int bit_length(int64_t n) { return n ? 64 - __builtin_clzll((unsigned long long)n) : 0; }
 
-/* 64 x 64 bits: bit s of word i becomes bit i of word s. */
-static void transpose(uint64_t a[64]) {
+/* 64 x 64 bits in every word of the vectors: bit s of vector i becomes bit i of
+ * vector s. */
+static void transpose(vec a[64]) {
     uint64_t mask = 0x00000000FFFFFFFFu;
     for (int j = 32; j; j >>= 1, mask ^= mask << j)
         for (int k = 0; k < 64; k = ((k | j) + 1) & ~j) {
-            uint64_t t = ((a[k] >> j) ^ a[k | j]) & mask;
+            vec t = ((a[k] >> j) ^ a[k | j]) & mask;
             a[k] ^= t << j;
             a[k | j] ^= t;
         }
@@ -203,15 +205,12 @@ static void transpose(uint64_t a[64]) {
 
 /* Bit-sliced number (two's complement if is_signed) to one integer a lane. */
 static void unslice(const vec *number, int bits, int is_signed, int64_t *out, int32_t lanes) {
-    uint64_t a[64];
+    vec a[64];
     int64_t sign = is_signed ? (int64_t)1 << (bits - 1) : 0;
-    for (int32_t first = 0; first < lanes; first += 64) {
-        int32_t n = lanes - first < 64 ? lanes - first : 64;
-        for (int i = 0; i < 64; i++)
-            a[i] = i < bits ? ((const uint64_t *)&number[i])[first >> 6] : 0;
-        transpose(a);
-        for (int32_t k = 0; k < n; k++) out[first + k] = ((int64_t)a[k] ^ sign) - sign;
-    }
+    for (int i = 0; i < 64; i++) a[i] = i < bits ? number[i] : zero_row;
+    transpose(a);
+    for (int32_t k = 0; k < lanes; k++)
+        out[k] = (((const int64_t *)&a[k & 63])[k >> 6] ^ sign) - sign;
 }
 
 /* Eight bytes of 0 or 1 to eight bits, first byte lowest. */
@@ -222,6 +221,42 @@ INLINE uint64_t spread_bits(uint64_t bits) {
     uint64_t one_each = ((bits & 255) * 0x0101010101010101u) & 0x8040201008040201u;
     return ((one_each + 0x7F7F7F7F7F7F7F7Fu) >> 7) & 0x0101010101010101u;
 }
+
+/* Signs of 64 levels of magnitude 0 or 1, as bits; and n <= 64 levels from such bits. */
+#ifdef VC_TERNARY_LOGIC
+INLINE void signs(const int16_t *values, uint64_t *positive, uint64_t *negative) {
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i a = _mm512_loadu_si512(values), b = _mm512_loadu_si512(values + 32);
+    *positive = _mm512_cmpgt_epi16_mask(a, zero) |
+                (uint64_t)_mm512_cmpgt_epi16_mask(b, zero) << 32;
+    *negative = _mm512_cmplt_epi16_mask(a, zero) |
+                (uint64_t)_mm512_cmplt_epi16_mask(b, zero) << 32;
+}
+INLINE void store_signs(int8_t *to, uint64_t positive, uint64_t negative, int64_t n) {
+    __m512i levels = _mm512_mask_set1_epi8(_mm512_maskz_set1_epi8(positive, 1), negative, -1);
+    _mm512_mask_storeu_epi8(to, n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0, levels);
+}
+#else
+INLINE void signs(const int16_t *values, uint64_t *positive, uint64_t *negative) {
+    uint8_t more[64], less[64];
+    uint64_t bytes;
+    for (int i = 0; i < 64; i++) more[i] = values[i] > 0;
+    for (int i = 0; i < 64; i++) less[i] = values[i] < 0;
+    *positive = *negative = 0;
+    for (int k = 0; k < 8; k++) {
+        memcpy(&bytes, more + 8 * k, 8);
+        *positive |= gather_bits(bytes) << (8 * k);
+        memcpy(&bytes, less + 8 * k, 8);
+        *negative |= gather_bits(bytes) << (8 * k);
+    }
+}
+INLINE void store_signs(int8_t *to, uint64_t positive, uint64_t negative, int64_t n) {
+    for (int64_t i = 0; i < n; i += 8, positive >>= 8, negative >>= 8) {
+        uint64_t bytes = spread_bits(positive) | spread_bits(negative) * 255;
+        memcpy(to + i, &bytes, n - i < 8 ? (size_t)(n - i) : 8);
+    }
+}
+#endif
 
 INLINE uint64_t low_bits(int64_t n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
 

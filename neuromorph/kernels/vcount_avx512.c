@@ -1,9 +1,9 @@
-/* 64-byte vectors for x86-64 processors with AVX-512F. */
+/* 64-byte vectors for x86-64 processors with AVX-512F and BW. */
 #if defined(__x86_64__)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,popcnt"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,popcnt"))), apply_to = function)
 #else
-#pragma GCC target("avx512f,popcnt")
+#pragma GCC target("avx512f,avx512bw,popcnt")
 #endif
 #define VC_BYTES 64
 #define VC_TERNARY_LOGIC

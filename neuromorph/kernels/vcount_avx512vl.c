@@ -2,9 +2,9 @@
  * of 256 samples fills 64-byte registers. */
 #if defined(__x86_64__)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,popcnt"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,popcnt"))), apply_to = function)
 #else
-#pragma GCC target("avx512f,avx512vl,popcnt")
+#pragma GCC target("avx512f,avx512bw,avx512vl,popcnt")
 #endif
 #define VC_BYTES 32
 #define VC_TERNARY_LOGIC

@@ -93,11 +93,44 @@ INLINE void ROWS_NAME(const char *base, const uint32_t *taps, int32_t n, ROWS_VE
         STEP(p7, carry);
         for (int b = 8; b < bits; b++) STEP(counter[b], carry);
     }
-#undef TAP
     counter[0] = p0; counter[1] = p1; counter[2] = p2; counter[3] = p3;
     counter[4] = p4; counter[5] = p5; counter[6] = p6; counter[7] = p7;
 }
 
+#ifdef ROWS_FEW
+/* At most 31 rows, counted from zero: five bits. */
+INLINE void ROWS_FEW(const char *base, const uint32_t *t, int32_t n, ROWS_VEC *counter) {
+    ROWS_VEC p0 = {0}, p1 = {0}, p2 = {0}, p3 = {0}, p4 = {0}, c0, c1, c2, c3;
+    if (n & 16) {
+        TREE16(TAP, p0, p1, p2, p3, p4);
+        t += 16;
+    }
+    if (n & 8) {
+        ADD(c0, p0, p0, TAP(0), TAP(1));
+        ADD(c1, p0, p0, TAP(2), TAP(3));
+        ADD(c2, p0, p0, TAP(4), TAP(5));
+        ADD(c3, p0, p0, TAP(6), TAP(7));
+        ADD(c0, p1, p1, c0, c1);
+        ADD(c1, p1, p1, c2, c3);
+        ADD(c0, p2, p2, c0, c1);
+        STEP(p3, c0);
+        STEP(p4, c0);
+        t += 8;
+    }
+    for (n &= 7; n > 0; n -= 2, t += 2) {
+        static const ROWS_VEC zeros = {0};
+        ADD(c0, p0, p0, TAP(0), n > 1 ? TAP(1) : zeros);
+        STEP(p1, c0);
+        STEP(p2, c0);
+        STEP(p3, c0);
+        STEP(p4, c0);
+    }
+    counter[0] = p0; counter[1] = p1; counter[2] = p2; counter[3] = p3; counter[4] = p4;
+}
+#undef ROWS_FEW
+#endif
+
+#undef TAP
 #undef STEP
 #undef TREE16
 #undef ADD

@@ -141,18 +141,71 @@ static void add_group(const vc_layer *l, const char *base, int32_t first, int32_
     }
 }
 
+#ifdef VC_HALVES
+#define FEW 0
+#else
+#define FEW 31 /* so many weights of a neuron go without counters in memory */
+#endif
+
+/* A short list as two: rows whose first vector agrees, and rows whose second does. */
+typedef struct {
+    uint32_t same[FEW + 1], other[FEW + 1];
+    int32_t n;
+} short_list;
+
+INLINE void make_short(const vc_layer *l, int32_t o, short_list *to) {
+    signed_list list = tap_list(l, o, 0);
+    to->n = list.plus_n + list.minus_n;
+    for (int32_t i = 0; i < to->n; i++) {
+        to->same[i] = list.plus[i] ^ (i < list.plus_n ? 0 : VC_BYTES); /* minus lies behind plus */
+        to->other[i] = to->same[i] ^ VC_BYTES;
+    }
+}
+
+/* Events of up to sixteen neurons of one slice, on their way to its tallies. */
+typedef struct {
+    vec events[VC_MAX_BITS + 4], active[5];
+    int32_t slice, n;
+} pending;
+
+static void flush(const vc_layer *l, pending *p, int bits, vec *tallies) {
+    vec *tally = tallies + (int64_t)p->slice * 3 * l->slice_bits;
+    if (p->n == 0) return;
+    accumulate(tally, l->slice_bits, p->events, bits + 4, 0, 0);
+    accumulate(tally + 2 * l->slice_bits, l->slice_bits, p->active, 5, 0, 0);
+    p->n = 0;
+}
+
+INLINE void collect(const vc_layer *l, pending *p, int32_t slice, const vec *events, int bits,
+                    vec active, vec *tallies) {
+    if (p->n == 16 || p->slice != slice) flush(l, p, bits, tallies);
+    if (p->n == 0) {
+        clear(p->events, bits + 4);
+        clear(p->active, 5);
+        p->slice = slice;
+    }
+    accumulate(p->events, bits + 4, events, bits, 0, 0);
+    ripple(p->active, 0, 5, active);
+    p->n++;
+}
+
 /* Tallies of the slice, sums, events and thresholds of one neuron. */
 INLINE void settle(const vc_layer *l, int32_t o, int64_t place, const vec *sum, const vec *all,
-                   const vec *xnor, vec *tallies, vec *mask, int32_t samples, int64_t *lane) {
+                   const vec *xnor, int bits, pending *waiting, vec *tallies, vec *mask,
+                   int32_t samples, int64_t *lane) {
     int64_t area = (int64_t)l->height * l->width, neurons = l->channels * area;
     int64_t neuron = o * area + place;
-    int32_t stride = l->slice_bits, bits = l->event_bits;
-    vec *tally = tallies + (int64_t)l->slice_of[neuron] * 3 * stride;
+    int32_t stride = l->slice_bits;
     vec active = zero_row;
     for (int i = 0; i < bits; i++) active |= all[i];
-    accumulate(tally, stride, xnor, bits, 0, 0);
-    if (!l->fused) accumulate(tally + stride, stride, all, bits, 0, 0);
-    ripple(tally + 2 * stride, 0, stride, active);
+    if (l->fused) {
+        collect(l, waiting, l->slice_of[neuron], all, bits, active, tallies);
+    } else {
+        vec *tally = tallies + (int64_t)l->slice_of[neuron] * 3 * stride;
+        accumulate(tally, stride, xnor, bits, 0, 0);
+        accumulate(tally + stride, stride, all, bits, 0, 0);
+        ripple(tally + 2 * stride, 0, stride, active);
+    }
     if (l->neuron_events)
         write_column(all, bits, 0, 0, l->neuron_events, neurons, neuron, samples, lane);
     if (l->sums)
@@ -199,34 +252,49 @@ static void run_samples(const vc_layer *l, const vec *rows, vec *next, int32_t s
     vec *reached = tallies + (int64_t)l->slices * 3 * stride;
     vec *events = reached + CHANNELS * area * l->steps;
     int64_t *lane = (int64_t *)(events + (l->fused ? 0 : row_count(l) * (l->spike_planes + 1)));
+    int few = l->fused && l->most <= FEW;
+    int32_t event_bits = few ? 5 : l->event_bits;
+    short_list lists[CHANNELS];
+    pending waiting = {.n = 0};
     if (!l->fused) event_planes(l, rows, events);
     for (int64_t i = 0; i < (int64_t)3 * stride * l->slices; i++) tallies[i] = zero_row;
     for (int32_t first = 0; first < l->channels; first += CHANNELS) {
         int32_t n = l->channels - first < CHANNELS ? l->channels - first : CHANNELS;
+        for (int32_t o = 0; o < n && few; o++) make_short(l, first + o, &lists[o]);
         for (int32_t y = 0; y < l->height; y++)
             for (int32_t x = 0; x < l->width; x++) {
                 int64_t corner = (int64_t)y * l->stride_y * l->input_width + x * l->stride_x;
                 int64_t place = (int64_t)y * l->width + x;
                 const vec *base = rows + corner * 2 * l->value_planes;
-                if (l->fused) add_group(l, (const char *)base, first, n, counters);
+                if (l->fused && !few) add_group(l, (const char *)base, first, n, counters);
                 for (int32_t o = 0; o < n; o++) {
                     vec *mask = reached + (o * area + place) * l->steps;
-                    if (l->fused) {
+                    if (few) {
+                        vec agree[5], differ[5];
+                        add_few((const char *)base, lists[o].same, lists[o].n, agree);
+                        add_few((const char *)base, lists[o].other, lists[o].n, differ);
+                        combine(agree, differ, 5, sum, l->sum_bits, xnor, 5);
+                        settle(l, first + o, place, sum, xnor, xnor, 5, &waiting, tallies, mask,
+                               samples, lane);
+                    } else if (l->fused) {
                         vec *counter = counters + o * each;
                         fold_pairs(counter, bits);
                         combine(counter, counter + bits, bits, sum, l->sum_bits, xnor,
                                 l->event_bits);
-                        settle(l, first + o, place, sum, xnor, xnor, tallies, mask, samples, lane);
+                        settle(l, first + o, place, sum, xnor, xnor, l->event_bits, &waiting,
+                               tallies, mask, samples, lane);
                     } else {
                         count_planes(l, first + o, base, events + corner * (l->spike_planes + 1),
                                      counters, sum, any, xnor);
-                        settle(l, first + o, place, sum, any, xnor, tallies, mask, samples, lane);
+                        settle(l, first + o, place, sum, any, xnor, l->event_bits, &waiting,
+                               tallies, mask, samples, lane);
                     }
                 }
             }
         for (int32_t o = 0; o < n && l->steps; o++)
             fire_channel(l, first + o, reached + o * area * l->steps, next);
     }
+    flush(l, &waiting, event_bits, tallies);
     for (int32_t s = 0; s < l->slices; s++) {
         vec *tally = tallies + (int64_t)s * 3 * stride;
         for (int32_t part = 0; part < 3; part++) {

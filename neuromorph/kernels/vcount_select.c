@@ -10,8 +10,9 @@ const vc_kernel *vc_select(const char *name) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("popcnt")) {
-        if (__builtin_cpu_supports("avx512f")) known[n++] = &vc_kernel_avx512;
-        if (__builtin_cpu_supports("avx512vl")) known[n++] = &vc_kernel_avx512vl;
+        int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+        if (wide) known[n++] = &vc_kernel_avx512;
+        if (wide && __builtin_cpu_supports("avx512vl")) known[n++] = &vc_kernel_avx512vl;
         if (__builtin_cpu_supports("avx2")) known[n++] = &vc_kernel_avx2;
     }
 #endif

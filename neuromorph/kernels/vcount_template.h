@@ -11,36 +11,22 @@
 static void pack_lines(const vc_layer *l, const int16_t *inputs, int32_t samples, uint64_t *lines) {
     int64_t size = input_count(l), words = line_words(size);
     int32_t planes = l->value_planes;
-    uint64_t bytes;
     for (int32_t s = 0; s < samples; s++)
         for (int32_t b = 0; b < planes; b++) {
             uint64_t *up = lines + s * line_stride(l) + 2 * b * words, *down = up + words;
             up[words - 1] = down[words - 1] = 0;
             for (int64_t first = 0; first < size; first += 64) {
-                uint8_t positive[64], negative[64];
                 int64_t n = size - first < 64 ? size - first : 64;
                 const int16_t *values = inputs + s * size + first;
-                if (planes == 1 && n == 64) {
-                    for (int i = 0; i < 64; i++) positive[i] = values[i] > 0;
-                    for (int i = 0; i < 64; i++) negative[i] = values[i] < 0;
-                } else {
-                    memset(positive, 0, 64);
-                    memset(negative, 0, 64);
+                int16_t part[64] = {0};
+                if (planes > 1 || n < 64) { /* the sign where the magnitude has bit b */
                     for (int64_t i = 0; i < n; i++) {
                         int32_t value = values[i], magnitude = value < 0 ? -value : value;
-                        positive[i] = (uint8_t)((value > 0) & (magnitude >> b));
-                        negative[i] = (uint8_t)((value < 0) & (magnitude >> b));
+                        part[i] = (int16_t)(magnitude >> b & 1 ? value : 0);
                     }
+                    values = part;
                 }
-                uint64_t more = 0, less = 0;
-                for (int k = 0; k < 8; k++) {
-                    memcpy(&bytes, positive + 8 * k, 8);
-                    more |= gather_bits(bytes) << (8 * k);
-                    memcpy(&bytes, negative + 8 * k, 8);
-                    less |= gather_bits(bytes) << (8 * k);
-                }
-                up[first >> 6] = more;
-                down[first >> 6] = less;
+                signs(values, &up[first >> 6], &down[first >> 6]);
             }
         }
 }
@@ -49,20 +35,18 @@ static void pack_lines(const vc_layer *l, const int16_t *inputs, int32_t samples
 static void lines_to_rows(const vc_layer *l, const uint64_t *lines, int32_t samples, vec *rows) {
     int64_t size = input_count(l), words = line_words(size), stride = line_stride(l);
     int32_t planes = 2 * l->value_planes;
-    uint64_t a[64];
+    vec a[64];
     if (row_count(l) > size) memset(rows, 0, (size_t)row_bytes(l));
     for (int64_t first = 0; first < size; first += 64) {
         int64_t n = size - first < 64 ? size - first : 64;
-        for (int32_t word = 0; word < WORDS; word++)
-            for (int32_t q = 0; q < planes; q++) {
-                for (int32_t s = 0; s < 64; s++)
-                    a[s] = word * 64 + s < samples
-                               ? lines[(word * 64 + s) * stride + q * words + (first >> 6)]
-                               : 0;
-                if (word * 64 < samples) transpose(a);
-                for (int64_t i = 0; i < n; i++)
-                    ((uint64_t *)(rows + input_row(l, first + i) * planes + q))[word] = a[i];
-            }
+        for (int32_t q = 0; q < planes; q++) {
+            const uint64_t *line = lines + q * words + (first >> 6);
+            if (samples < LANES) memset(a, 0, sizeof a);
+            for (int32_t s = 0; s < samples; s++)
+                ((uint64_t *)&a[s & 63])[s >> 6] = line[s * stride];
+            transpose(a);
+            for (int64_t i = 0; i < n; i++) rows[input_row(l, first + i) * planes + q] = a[i];
+        }
     }
 }
 
@@ -70,22 +54,17 @@ static void lines_to_rows(const vc_layer *l, const uint64_t *lines, int32_t samp
 static void rows_to_lines(const vc_layer *l, const vec *rows, int32_t samples, uint64_t *lines) {
     int64_t size = input_count(l), words = line_words(size), stride = line_stride(l);
     int32_t planes = 2 * l->value_planes;
-    uint64_t a[64];
+    vec a[64];
     for (int64_t first = 0; first < size; first += 64) {
         int64_t n = size - first < 64 ? size - first : 64;
-        for (int32_t word = 0; word * 64 < samples; word++) {
-            int32_t left = samples - word * 64 < 64 ? samples - word * 64 : 64;
-            for (int32_t q = 0; q < planes; q++) {
-                for (int64_t i = 0; i < 64; i++)
-                    a[i] = i < n ? ((const uint64_t *)(rows + input_row(l, first + i) * planes +
-                                                       q))[word]
-                                 : 0;
-                transpose(a);
-                for (int32_t s = 0; s < left; s++) {
-                    uint64_t *line = lines + (word * 64 + s) * stride + q * words;
-                    line[first >> 6] = a[s];
-                    line[words - 1] = 0;
-                }
+        for (int32_t q = 0; q < planes; q++) {
+            uint64_t *line = lines + q * words;
+            for (int64_t i = 0; i < 64; i++)
+                a[i] = i < n ? rows[input_row(l, first + i) * planes + q] : zero_row;
+            transpose(a);
+            for (int32_t s = 0; s < samples; s++, line += stride) {
+                line[first >> 6] = ((const uint64_t *)&a[s & 63])[s >> 6];
+                line[words - 1] = 0;
             }
         }
     }
@@ -99,21 +78,19 @@ static void write_levels(const vc_layer *l, const vc_layer *after, const uint64_
     for (int32_t s = 0; s < samples; s++) {
         const uint64_t *line = lines + s * line_stride(after);
         int64_t to = s * outputs;
-        for (int64_t first = 0; first < outputs; first += 8) {
-            int64_t n = outputs - first < 8 ? outputs - first : 8;
-            int shift = (int)(first & 63);
-            if (planes == 1 && l->levels8 && n == 8) {
-                uint64_t bytes = spread_bits(line[first >> 6] >> shift) |
-                                 spread_bits(line[words + (first >> 6)] >> shift) * 255;
-                memcpy(l->levels8 + to + first, &bytes, 8);
+        for (int64_t first = 0; first < outputs; first += 64) {
+            int64_t n = outputs - first < 64 ? outputs - first : 64;
+            if (planes == 1 && l->levels8) {
+                store_signs(l->levels8 + to + first, line[first >> 6], line[words + (first >> 6)],
+                            n);
                 continue;
             }
             for (int64_t i = 0; i < n; i++) {
                 int level = 0;
                 for (int32_t b = 0; b < planes; b++) {
                     const uint64_t *up = line + 2 * b * words + (first >> 6), *down = up + words;
-                    level += (int)((*up >> (shift + i)) & 1) << b;
-                    level -= (int)((*down >> (shift + i)) & 1) << b;
+                    level += (int)((*up >> i) & 1) << b;
+                    level -= (int)((*down >> i) & 1) << b;
                 }
                 if (l->levels8) l->levels8[to + first + i] = (int8_t)level;
                 else l->levels16[to + first + i] = (int16_t)level;
