@@ -116,7 +116,8 @@ def assert_same_tally(a, b):
     for one, other in zip(a.counted, b.counted, strict=True):
         for key in one:
             assert one[key].tolist() == other[key].tolist(), key
-    assert sorted(a.moves.tolist()) == sorted(b.moves.tolist())
+    if a.moves is not None:
+        assert sorted(a.moves.tolist()) == sorted(b.moves.tolist())
 
 
 def both(rng, rule, samples=12):
@@ -136,7 +137,8 @@ def both(rng, rule, samples=12):
         inputs = random_levels(rng, 1, (samples, state.input.size), float(rng.choice([0.2, 0.8])))
         labels = rng.integers(0, classes, samples)
         tables = [rule.table(state.samples, i, len(state.layers)) for i in range(len(state.layers))]
-        tallies = [learner.run(inputs, labels, tables, moves=True) for learner in learners]
+        moves = bool(rng.random() < 0.5)  # the kernel has a faster way where none are recorded
+        tallies = [learner.run(inputs, labels, tables, moves=moves) for learner in learners]
         for learner in learners:
             learner.store()
         assert_same_tally(*tallies)
@@ -155,7 +157,7 @@ def test_learners_make_the_same_transitions(seed):
 @pytest.mark.parametrize("draws", ["keyed", "lfsr"])
 def test_every_path_and_draw(error, draws):
     rng = np.random.default_rng(sum(map(ord, error + draws)))
-    for batch in (1, 3):
+    for batch in (1, 1, 3):
         rule = random_rule(rng, error=error, draws=draws, batch=batch, rate=0.4, margin=20)
         both(rng, rule)
 

@@ -371,6 +371,33 @@ static void attempt(lr_layer *l, const lr_rule *r, int32_t index, int32_t tap, i
     }
 }
 
+/* Attempts of one row without branches, in the common case: keyed draws, no metaplasticity and
+   nothing recorded.  Same result as `attempt` for every error of the list. */
+static void meet_row(lr_layer *l, const lr_rule *r, int32_t tap, int32_t way, const int32_t *list,
+                     int32_t listed, uint32_t step_key)
+{
+    int64_t row = (int64_t)tap * l->channels;
+    int8_t *restrict states = l->states + row, *restrict weights = l->weights + row;
+    int32_t *restrict writes = l->writes + row, *restrict moved = l->partial;
+    const uint8_t *restrict stuck = l->stuck + row;
+    const uint32_t *restrict keys = l->keys + row;
+    const int32_t *restrict chances = l->arrived, *restrict errors = l->errors;
+    int32_t most = r->maximum, rest = l->rest;
+    for (int32_t k = 0; k < listed; k++) {
+        int32_t o = list[k], error = way * errors[o];
+        int32_t draw = (int32_t)(mix(keys[o] ^ step_key) >> 16);
+        int32_t steps = (chances[o] >> 17) + (draw < (chances[o] & 0x1ffff));
+        int32_t before = states[o], after = before - ((error > 0) - (error < 0)) * steps;
+        after = after > most ? most : after;
+        after = after < -most ? -most : after;
+        after = stuck[o] ? before : after;
+        states[o] = (int8_t)after;
+        weights[o] = (int8_t)((after > rest) - (after < -rest));
+        writes[o] += after != before;
+        moved[o] += after != before;
+    }
+}
+
 /* Each arriving spike meets each error: one attempt. */
 static void meet(lr_layer *l, const lr_rule *r, int32_t index, const int32_t *list, int32_t listed, recorder *log)
 {
@@ -379,6 +406,20 @@ static void meet(lr_layer *l, const lr_rule *r, int32_t index, const int32_t *li
     int64_t *transitions = l->counted + LR_TRANSITIONS * l->slices;
     for (int32_t k = 0; k < listed; k++)
         l->counted[LR_ATTEMPTS * l->slices + l->slice_of[list[k]]] += n;
+    if (r->keyed && !r->metaplastic && !log->moves) {
+        for (int32_t k = 0; k < listed; k++) { /* whole steps and the chance of one more, packed */
+            int32_t o = list[k], size = absolute(l->errors[o]);
+            size = size > LR_MAX_ERROR ? LR_MAX_ERROR : size;
+            uint32_t whole = l->table[size] > 1024 ? 1024 : l->table[size];
+            l->arrived[o] = (int32_t)(whole << 17 | l->table[LR_MAX_ERROR + 1 + size]);
+            l->partial[o] = 0;
+        }
+        for (int32_t i = 0; i < n; i++)
+            meet_row(l, r, l->taps[i] < 0 ? ~l->taps[i] : l->taps[i], l->taps[i] < 0 ? -1 : 1, list, listed, step_key);
+        for (int32_t k = 0; k < listed; k++)
+            transitions[l->slice_of[list[k]]] += l->partial[list[k]];
+        return;
+    }
     for (int32_t i = 0; i < n; i++) {
         int32_t tap = l->taps[i] < 0 ? ~l->taps[i] : l->taps[i];
         for (int32_t k = 0; k < listed; k++) {
