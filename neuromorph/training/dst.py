@@ -17,7 +17,7 @@ from neuromorph.levels import Transition
 from neuromorph.training import moments
 from neuromorph.training.functional import transition, uniform, weight_keys
 
-__all__ = ["DST", "Increments", "parameter_groups"]
+__all__ = ["DST", "Increments", "parameter_groups", "share_curvature"]
 
 Increments = Literal["sgd", "momentum", "adam", "adam8"]
 _BITS: dict[Increments, int] = {
@@ -142,6 +142,15 @@ class DST(torch.optim.Optimizer):
         )
 
     @torch.no_grad()
+    def second_moment(self, parameter: Tensor) -> Tensor | None:
+        """Adam's second moment of a parameter, not corrected for bias; None where none is kept."""
+        state = self.state[parameter]
+        if "first_scale" in state:
+            return moments.load(state, parameter)[1]
+        second: Tensor | None = state.get("second")
+        return second
+
+    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Move every parameter that has a gradient; see :class:`torch.optim.Optimizer`."""
         loss = None
@@ -179,6 +188,16 @@ class DST(torch.optim.Optimizer):
             keys = weight_keys(seed, layer, parameter.numel(), parameter.device)
             self._keys[parameter, apart] = keys
         return uniform(keys, seed, layer, step)
+
+
+@torch.no_grad()
+def share_curvature(model: nn.Module, optimizer: DST) -> None:
+    """Hand the optimizer's second moments to the layers that weigh by them (``lab``, …)."""
+    for module in model.modules():
+        if isinstance(getattr(module, "second", None), Tensor):
+            moment = optimizer.second_moment(module.weight)  # type: ignore[arg-type]
+            if moment is not None:
+                module.second.copy_(moment)  # type: ignore[operator]
 
 
 def _increment(

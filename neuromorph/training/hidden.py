@@ -10,6 +10,9 @@ optimizer keeps w inside [−1, 1].
 ``bwn``          q = sign(w), α = mean |w| (XNOR-Net's BWN, arXiv 1603.05279)
 ``twn``          q = sign(w)·[|w| > Δ], Δ = 0.7·mean |w|, α = mean of |w| above Δ
                  (arXiv 1605.04711)
+
+The methods of :mod:`neuromorph.training.lossaware` take the curvature of the
+loss beside it.
 """
 
 from __future__ import annotations
@@ -19,28 +22,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuromorph.training.lossaware import LOSS_AWARE, quantize_by_loss
+
 __all__ = ["quantize_hidden"]
 
 TWN_THRESHOLD = 0.7
 
 
 def quantize_hidden(
-    weight: Tensor, method: str, draw: Tensor | None = None
+    weight: Tensor,
+    method: str,
+    draw: Tensor | None = None,
+    *,
+    d: Tensor | None = None,
+    n: int = 1,
 ) -> tuple[Tensor, Tensor | None]:
     """Levels as float32 values, and the factor of each output (None for 1).
 
     Parameters
     ----------
     weight : float32 tensor, shape (out, …)
-    method : {"sign", "stochastic", "bwn", "twn"}
+    method : {"sign", "stochastic", "bwn", "twn"} or one of ``LOSS_AWARE``
     draw : float32 tensor of the shape of ``weight``, optional
         Draws from [0, 1) for ``stochastic``.
+    d, n
+        Curvature, of the shape of ``weight``, and N, for ``LOSS_AWARE``.
     """
     with torch.no_grad():
         magnitude = weight.abs().flatten(1)
         axes = (-1,) + (1,) * (weight.ndim - 1)
         factor: Tensor | None = None
-        if method == "stochastic" and draw is not None:
+        if method in LOSS_AWARE:
+            assert d is not None
+            flat, factor = quantize_by_loss(weight.flatten(1), d.flatten(1), method, n)
+            levels = flat.view_as(weight)
+        elif method == "stochastic" and draw is not None:
             levels = _signs(draw < (weight + 1) / 2)
         elif method == "twn":
             above = magnitude > TWN_THRESHOLD * magnitude.mean(1, keepdim=True)

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuromorph.errors import RecipeError
+from neuromorph.errors import NetworkError, RecipeError
 from neuromorph.levels import Levels, Pulse
 from neuromorph.training.functional import phi, uniform, weight_keys
 from neuromorph.training.hidden import quantize_hidden
+from neuromorph.training.lossaware import LOSS_AWARE, TWO_SCALES, curvature
 from neuromorph.training.recipe import METHODS, Method
 
 __all__ = [
@@ -41,7 +42,8 @@ class _Discrete(nn.Module):
     """
 
     weight: nn.Parameter
-    steps: Tensor
+    steps: Tensor  # of ``stochastic``
+    second: Tensor  # of the methods that weigh by the loss; kept by the optimizer's owner
 
     def __init__(self, shape: tuple[int, ...], n: int | None, method: Method) -> None:
         super().__init__()
@@ -54,6 +56,8 @@ class _Discrete(nn.Module):
         self._key = (0, 0)
         if method == "stochastic":
             self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        if method in LOSS_AWARE:
+            self.register_buffer("second", torch.zeros(shape))  # moment of the loss's gradient
 
     @torch.no_grad()
     def reset(self, seed: int, layer: int) -> None:
@@ -85,6 +89,9 @@ class _Discrete(nn.Module):
         """
         if self.n is None or self.method == "dst":
             return self.weight, None
+        if self.method in LOSS_AWARE:
+            d = curvature(self.second)
+            return quantize_hidden(self.weight, self.method, d=d, n=self.n)
         draw = None
         if self.method == "stochastic" and self.training:
             self.steps += 1
@@ -105,8 +112,20 @@ class _Discrete(nn.Module):
 
     @property
     def levels(self) -> Tensor:
-        """Weights in use as integer levels, int16."""
+        """Weights in use as integer levels, int16.
+
+        Raises
+        ------
+        NetworkError
+            Two scales an output: no levels stand for them.
+        """
         assert self.n is not None
+        if self.method in TWO_SCALES:
+            raise NetworkError(
+                f"weights by {self.method!r} have two scales an output, which cannot fold into "
+                "thresholds; make them levels of Z_8 with neuromorph.training.quantize, or train "
+                "by 'lat_exact'"
+            )
         training, self.training = self.training, False
         with torch.no_grad():
             values, _ = self.quantized()

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from neuromorph.errors import NetworkError
 from neuromorph.levels import Levels
 from neuromorph.training.layers import Activation, exact_sums
+from neuromorph.training.lossaware import TWO_SCALES
 from neuromorph.training.models import DiscreteNetwork, Stage
 
 __all__ = ["QuantizedReLU", "quantize"]
@@ -60,7 +61,7 @@ def quantize(model: DiscreteNetwork, images: Tensor, *, clip: float = 0.9995) ->
     model = copy.deepcopy(model).eval()
     for index, stage in enumerate(model.stages):
         assert isinstance(stage, Stage)
-        if stage.synapses.n is None:
+        if stage.synapses.n is None or stage.synapses.method in TWO_SCALES:
             _quantize_weights(stage)
         if stage.activation is not None and stage.activation.n is None:
             unit = _unit(model, index, images, clip)
@@ -73,13 +74,13 @@ def quantize(model: DiscreteNetwork, images: Tensor, *, clip: float = 0.9995) ->
 
 
 def _quantize_weights(stage: Stage) -> None:
-    """Float weights to Z_8, symmetric, each output by its own largest magnitude."""
-    weight = stage.synapses.weight
+    """Real weights to Z_8, symmetric, each output by its own largest magnitude."""
+    weight = stage.synapses.quantized()[0]
     largest = weight.abs().flatten(1).amax(1).clamp_(min=1e-30)
     axes = (-1,) + (1,) * (weight.ndim - 1)
     levels = (weight / largest.view(axes) * TOP).round()
-    weight.copy_(levels / Levels(N).maximum)
-    stage.synapses.n = N
+    stage.synapses.weight.copy_(levels / Levels(N).maximum)
+    stage.synapses.n, stage.synapses.method = N, "dst"
     _rescale(stage, largest * (Levels(N).maximum / TOP))
 
 

@@ -19,6 +19,7 @@ from neuromorph.data import DATA_NAMES
 from neuromorph.errors import RecipeError
 from neuromorph.levels import MAX_N, Pulse, Transition
 from neuromorph.network import Encoding, network_folders
+from neuromorph.training.lossaware import LOSS_AWARE, TWO_SCALES
 
 __all__ = [
     "METHODS",
@@ -39,13 +40,33 @@ __all__ = [
 
 RECIPE_FILE = "recipe.toml"
 
-Method = Literal["dst", "sign", "stochastic", "bwn", "twn"]
+Method = Literal[
+    "dst",
+    "sign",
+    "stochastic",
+    "bwn",
+    "twn",
+    "lab",
+    "lat_exact",
+    "lat_approx",
+    "lat2_exact",
+    "lat2_approx",
+    "laq_linear",
+    "laq_log",
+]
 METHODS: dict[Method, tuple[int, ...]] = {  # method -> N1 that it can make
     "dst": tuple(range(MAX_N + 1)),
     "sign": (0,),
     "stochastic": (0,),
     "bwn": (0,),
     "twn": (1,),
+    "lab": (0,),
+    "lat_exact": (1,),
+    "lat_approx": (1,),
+    "lat2_exact": (1,),
+    "lat2_approx": (1,),
+    "laq_linear": tuple(range(2, MAX_N + 1)),
+    "laq_log": tuple(range(2, MAX_N + 1)),
 }
 assert tuple(METHODS) == get_args(Method)
 
@@ -101,7 +122,8 @@ class LevelsPart(_Part, frozen=True):
     @property
     def is_integer(self) -> bool:
         """Whether the trained network is one of integers as it stands."""
-        return self.n1 is not None and self.n2 is not None
+        folds = self.method not in TWO_SCALES
+        return self.n1 is not None and self.n2 is not None and folds
 
 
 class ActivationPart(_Part, frozen=True):
@@ -209,7 +231,13 @@ class Recipe(_Part, frozen=True):
         if levels.n1 is not None and levels.n1 not in able:
             raise RecipeError(
                 f"levels.method {levels.method!r} cannot make weights of Z_{levels.n1}; "
-                f"it makes Z_{able[0]}"
+                f"it makes Z_{able[0]}" + (f" … Z_{able[-1]}" if len(able) > 1 else "")
+            )
+        if levels.method in LOSS_AWARE and self.optimizer.increments not in ("adam", "adam8"):
+            raise RecipeError(
+                f"levels.method {levels.method!r} weighs by Adam's second moment, which "
+                f"optimizer.increments {self.optimizer.increments!r} does not keep; use 'adam' or "
+                "'adam8'"
             )
         if levels.n2 is not None and levels.n2 > 1 and phi.r >= phi.h:
             raise RecipeError(f"activation.r is {phi.r} and activation.h is {phi.h}; need r < h")

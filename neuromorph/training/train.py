@@ -28,7 +28,7 @@ from neuromorph import draws
 from neuromorph.data import load_data
 from neuromorph.errors import RecipeError
 from neuromorph.training.checkpoint import load_checkpoint, save_checkpoint, write_file
-from neuromorph.training.dst import DST, parameter_groups
+from neuromorph.training.dst import DST, parameter_groups, share_curvature
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.measure import accuracy, measure_rest
 from neuromorph.training.models import DiscreteNetwork, build_model
@@ -156,6 +156,7 @@ class Training:
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()
+                share_curvature(self.model, self.optimizer)
                 total += loss.detach()
         mean = total.item() / steps
         if not math.isfinite(mean):
