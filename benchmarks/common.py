@@ -204,7 +204,7 @@ class Layer:
             self.kernel, self.by_output = engine.choose(len(inputs))
         if by_output is not None:
             self.by_output = [by_output] * len(self.by_output)
-        self.plan = engine.plan(self.kernel).prepare(self.by_output)
+        self.plan = engine.plan(self.kernel, self.by_output)
         none = dict.fromkeys(("levels8", "levels16", "sums", "neuron_events"))
         self.results: list[dict[str, Any]] = [
             {**none, **counting._tallies(len(inputs), mapping, i)}

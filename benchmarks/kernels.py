@@ -225,7 +225,7 @@ def cnn_case(density, number, batch=512):
             )
         assert np.array_equal(tally.outputs, outputs.numpy().astype(np.int32))
     kernel, by_output = counting._engine(mapping).choose(batch)
-    plan = counting._engine(mapping).plan(kernel).prepare(by_output)
+    plan = counting._engine(mapping).plan(kernel, by_output)
     results = []
     for i, s in enumerate(network.stages):
         r = dict.fromkeys(("levels8", "levels16", "sums", "neuron_events"))

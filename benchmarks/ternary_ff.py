@@ -54,7 +54,7 @@ def set_up(weights, inputs):
     start = time.thread_time()
     mapping = roomy_mapping(network(weights))
     kernel, by_output = counting._engine(mapping).choose(len(inputs[:512]))
-    counting._engine(mapping).plan(kernel).prepare(by_output)
+    counting._engine(mapping).plan(kernel, by_output)
     seconds = time.thread_time() - start
     tracemalloc.start()
     again = roomy_mapping(network(weights))
@@ -72,7 +72,7 @@ def kernel_clock(mapping, inputs):
         part = np.ascontiguousarray(inputs[start : start + 512])
         engine = counting._engine(mapping)
         kernel, by_output = engine.choose(len(part))
-        works.append((engine.plan(kernel).prepare(by_output), kernel, by_output, part))
+        works.append((engine.plan(kernel, by_output), kernel, by_output, part))
     stages = mapping.network.stages
 
     def run():

@@ -42,6 +42,11 @@ class Costs:
         if levels.size and index < len(self.activity):
             self.activity[index] = float(np.count_nonzero(levels) / levels.size)
 
+    @property
+    def complete(self) -> bool:
+        """Whether the activity of every layer was seen."""
+        return None not in self.activity
+
     def expected(self, index: int) -> float:
         """Activity of the inputs of a layer; not seen yet, that of the network's inputs."""
         for seen in (self.activity[index], self.activity[0]):

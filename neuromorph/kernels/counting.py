@@ -11,9 +11,10 @@ the mapping's tables.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import SimulationError
-from neuromorph.kernels._vcount import Kernel
+from neuromorph.kernels._vcount import Kernel, Plan
 from neuromorph.kernels.costs import Costs
 from neuromorph.kernels.plans import NetworkPlan
 from neuromorph.mapping import COUNTED, Mapping, Tally
@@ -68,11 +69,14 @@ class _Engine:
         self.mapping = mapping
         self.costs = Costs(mapping.network.stages)
         self.plans: dict[int, NetworkPlan] = {}
+        self.lock = Lock()
 
-    def plan(self, kernel: Kernel) -> NetworkPlan:
-        if kernel.lanes not in self.plans:
-            self.plans[kernel.lanes] = NetworkPlan(self.mapping, kernel)
-        return self.plans[kernel.lanes]
+    def plan(self, kernel: Kernel, by_output: list[bool]) -> Plan:
+        """The plan for a vector width, ready for these orientations."""
+        with self.lock:
+            if kernel.lanes not in self.plans:
+                self.plans[kernel.lanes] = NetworkPlan(self.mapping, kernel)
+            return self.plans[kernel.lanes].prepare(by_output)
 
     def choose(self, samples: int) -> tuple[Kernel, list[bool]]:
         """Vector width and orientations for a block of samples."""
@@ -117,6 +121,7 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
     outputs = np.empty((batch, network.classes), np.int32)
     levels = [np.empty((batch, s.outputs), s.levels.dtype) for s in network.stages if s.levels]
     tallies = [_tallies(batch, mapping, i) for i in range(len(network.stages))]
+    counted = {name: np.zeros((batch, mapping.rows), np.int64) for name in COUNTED}
 
     def block(cut: slice) -> None:
         part = inputs[cut]
@@ -132,18 +137,21 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
                 result[key] = levels[i][cut]
             result.update({key: array[cut] for key, array in tallies[i].items()})
             results.append(result)
-        engine.plan(kernel).prepare(by_output).run(kernel, part, results, by_output)
-        for i, found in enumerate(levels):
-            engine.costs.see(i + 1, found[cut])
+        engine.plan(kernel, by_output).run(kernel, part, results, by_output)
+        here = {name: table[cut] for name, table in counted.items()}
+        for i, (stage, arriving) in enumerate(zip(network.stages, [inputs, *levels])):
+            engine.costs.see(i, arriving[cut])
+            count_packets(mapping, i, stage, arriving[cut], here)
 
-    _each(block, _blocks(batch, threads), threads)
-    counted = {name: np.zeros((batch, mapping.rows), np.int64) for name in COUNTED}
-    for i, stage in enumerate(network.stages):
+    cuts = _blocks(batch, threads)
+    if cuts and not engine.costs.complete:  # the first block tells the activity of the layers
+        block(cuts.pop(0))
+    _each(block, cuts, threads)
+    for i in range(len(network.stages)):
         rows = list(mapping.stage_rows[i])
         counted["xnor_event"][:, rows] = tallies[i]["xnor"]
         counted["graded_event"][:, rows] = tallies[i]["graded"]
         counted["neuron_update_active"][:, rows] = tallies[i]["active"]
-        count_packets(mapping, i, stage, inputs if i == 0 else levels[i - 1], counted)
     return Tally(outputs=outputs, levels=list(levels), counted=counted)
 
 
@@ -167,7 +175,7 @@ def neuron_counts(
             wanted = {"sums": sums[cut], "neuron_events": events[cut]}
             tallies = _tallies(len(part), mapping, i)
             results.append({"levels8": None, "levels16": None, **wanted, **tallies})
-        engine.plan(kernel).prepare(by_output).run(kernel, part, results, by_output)
+        engine.plan(kernel, by_output).run(kernel, part, results, by_output)
     return found
 
 
@@ -201,18 +209,13 @@ def _tallies(batch: int, mapping: Mapping, index: int) -> dict[str, Array]:
     return {key: np.zeros(shape, np.int64) for key in ("xnor", "graded", "active")}
 
 
-def _each(work: Any, items: Iterable[slice], threads: int) -> None:
-    """Do all, the first alone: it builds the plan and tells the activity of the layers."""
-    first, *rest = *items, None
-    if first is not None:
-        work(first)
-    rest = [item for item in rest if item is not None]
-    if threads <= 1 or len(rest) <= 1:
-        for item in rest:
+def _each(work: Callable[[slice], None], items: list[slice], threads: int) -> None:
+    if threads <= 1 or len(items) <= 1:
+        for item in items:
             work(item)
         return
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, rest):
+        for _ in pool.map(work, items):
             pass
 
 
@@ -228,8 +231,11 @@ def count_packets(
         first, last = int(neurons[0]), int(neurons[-1]) + 1
         whole = last - first == len(neurons)
         sent = spikes[:, first:last] if whole else spikes[:, neurons]
-        needed = reach[neurons % positions]
         total = _totals(sent, stage.spikes_per_input)
+        if whole and first % positions == 0 and len(neurons) % positions == 0:
+            sent = _over_channels(sent, positions, stage.spikes_per_input)
+            neurons = neurons[:positions]
+        needed = reach[neurons % positions]
         if positions == 1:  # every spike goes everywhere
             copies = np.outer(total, needed[0])
             counted["fetched"][:, targets] += np.outer(total, fetch[0])
@@ -267,6 +273,14 @@ def _totals(spikes: NDArray[np.uint8], most: int) -> Array:
         spikes = np.bitwise_count(spikes.view(np.uint64))
     totals: Array = spikes.sum(axis=1, dtype=np.int64)
     return totals
+
+
+def _over_channels(spikes: NDArray[np.uint8], positions: int, most: int) -> NDArray[Any]:
+    """Spikes from every position of an image, its channels added up."""
+    images = spikes.reshape(len(spikes), -1, positions)
+    dtype = np.uint8 if images.shape[1] * most < 256 else np.uint32
+    summed: NDArray[Any] = images.sum(axis=1, dtype=dtype)
+    return summed
 
 
 def _product(a: NDArray[Any], b: NDArray[Any]) -> Array:
