@@ -35,6 +35,7 @@ __all__ = [
     "load_record",
     "paragraph",
     "prices_option",
+    "read_npz",
     "run_record",
     "samples_of",
 ]
@@ -153,7 +154,7 @@ def samples_of(
     if data is not None and data not in DATA_NAMES:
         path = Path(data)
         if path.is_file():
-            images, labels = _from_npz(path)
+            images, labels = read_npz(path)
             return *_fitted(network, images, labels, limit), data
         if not path.is_dir():
             raise RecipeError(
@@ -169,7 +170,7 @@ def samples_of(
     return *fitted, f"test images of {dataset.name}"
 
 
-def _from_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Arrays ``images`` and, if there, ``labels``; nothing in the file is executed."""
     import numpy as np
 

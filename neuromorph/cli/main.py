@@ -21,6 +21,7 @@ from neuromorph.cli.common import (
     paragraph,
     prices_option,
 )
+from neuromorph.cli.converting import export_network, import_network
 from neuromorph.cli.data import data_group
 from neuromorph.cli.learning import learn_command
 from neuromorph.cli.running import demo, run
@@ -46,6 +47,8 @@ def main() -> None:
 main.add_command(demo)
 main.add_command(run)
 main.add_command(train)
+main.add_command(import_network)
+main.add_command(export_network)
 main.add_command(learn_command)
 main.add_command(data_group)
 main.add_command(trace_group)

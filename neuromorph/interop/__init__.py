@@ -2,6 +2,18 @@
 
 from neuromorph.interop.brian2 import Brian2Network, to_brian2
 from neuromorph.interop.export import TARGETS, Target, export_trace
+from neuromorph.interop.nir import from_nir, from_nir_events, to_nir, to_nir_events
 from neuromorph.interop.onnx import from_onnx
 
-__all__ = ["TARGETS", "Brian2Network", "Target", "export_trace", "from_onnx", "to_brian2"]
+__all__ = [
+    "TARGETS",
+    "Brian2Network",
+    "Target",
+    "export_trace",
+    "from_nir",
+    "from_nir_events",
+    "from_onnx",
+    "to_brian2",
+    "to_nir",
+    "to_nir_events",
+]

@@ -78,6 +78,7 @@ class Synapses:
     bias: NDArray[Any] | None = None
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +269,7 @@ def assemble(
                     n=n,
                     stride=first.stride,
                     padding=first.padding,
+                    dilation=first.dilation,
                 )
             )
             is_image = True

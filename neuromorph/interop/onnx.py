@@ -270,9 +270,10 @@ class _Graph:
         if _symbol(at.get("auto_pad", b"NOTSET")) not in ("NOTSET", "VALID"):
             raise NetworkError(f"{_name(node)} pads by itself; give it explicit pads")
         pads, strides = list(at.get("pads", [0] * 4)), tuple(at.get("strides", (1, 1)))
-        plain = all(d == 1 for d in at.get("dilations", [1])) and len(strides) == 2
+        wide = [int(d) for d in at.get("dilations", (1, 1))]
+        plain = len(strides) == 2
         if node.op_type == "MaxPool":
-            if any(pads) or at.get("ceil_mode", 0) or not plain:
+            if any(pads) or at.get("ceil_mode", 0) or wide != [1, 1] or not plain:
                 raise NetworkError(
                     f"{_name(node)} is a max-pool with padding, dilation or ceil_mode; only plain "
                     "ones are possible"
@@ -283,8 +284,8 @@ class _Graph:
             weights = np.asarray(self.constants[node.input[1]])
             if at.get("group", 1) != 1 or not plain or weights.ndim != 4 or pads[:2] != pads[2:]:
                 raise NetworkError(
-                    f"{_name(node)} is a convolution with groups, dilation, uneven pads or other "
-                    "than two axes; only plain ones are possible"
+                    f"{_name(node)} is a convolution with groups, uneven pads or other than two "
+                    "axes; only plain ones are possible"
                 )
             return Synapses(
                 name=name,
@@ -292,6 +293,7 @@ class _Graph:
                 bias=self._bias(node),
                 stride=(int(strides[0]), int(strides[1])),
                 padding=(int(pads[0]), int(pads[1])),
+                dilation=(wide[0], wide[1]),
             )
         if node.input[0] in self.constants:
             raise NetworkError(f"{_name(node)} multiplies weights from the left; not possible")

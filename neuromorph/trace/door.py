@@ -23,7 +23,7 @@ from neuromorph.errors import NeuromorphError, TraceError
 from neuromorph.trace.seal import SEAL_BYTES, check_seal
 from neuromorph.trace.unfinished import Unfinished
 
-__all__ = ["attribute", "column", "open_file", "reading", "strings"]
+__all__ = ["attribute", "column", "look_over", "open_file", "reading", "strings"]
 
 MAX_OBJECTS = 100_000
 MAX_TEXT_BYTES = 1 << 26
@@ -74,14 +74,14 @@ def open_file(path: Path) -> h5py.File:
             raise TraceError(f"{path} is not an HDF5 file, or its beginning is damaged")
         file = h5py.File(shown, "r", locking="best-effort")
         try:
-            _look_over(path, file)
+            look_over(path, file)
         except BaseException:
             file.close()
             raise
     return file
 
 
-def _look_over(path: Path, file: h5py.File) -> None:
+def look_over(path: Path, file: h5py.File) -> None:
     """Visit every object, known or not; refuse what reaches outside the file."""
     seen: set[Any] = set()
     waiting: list[tuple[str, Any]] = [("", file.id)]
@@ -90,7 +90,7 @@ def _look_over(path: Path, file: h5py.File) -> None:
         for raw in group:
             name = f"{prefix}/{raw.decode(errors='replace')}"
             if group.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
-                raise TraceError(f"{path}: {name} is a soft or external link; a trace has none")
+                raise TraceError(f"{path}: {name} is a soft or external link; there may be none")
             info = h5py.h5o.get_info(group, raw)
             if info.addr in seen:
                 continue

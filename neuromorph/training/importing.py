@@ -316,19 +316,20 @@ def _synapses(name: str, module: Any) -> Synapses:
     else:
         weight = module.weight
     bias = getattr(module, "bias", None)
-    stride, padding = (1, 1), (0, 0)
+    stride, padding, dilation = (1, 1), (0, 0), (1, 1)
     if weight.ndim == 4:
         stride, given = _pair(module.stride), module.padding
+        dilation = _pair(getattr(module, "dilation", 1))
         if given == "valid":
             given = 0
         if given == "same":
-            given = tuple((k - 1) // 2 for k in weight.shape[2:])
+            given = tuple((k - 1) * d // 2 for k, d in zip(weight.shape[2:], dilation))
         padding = _pair(given)
-        odd = getattr(module, "groups", 1) != 1 or _pair(getattr(module, "dilation", 1)) != (1, 1)
-        if odd or getattr(module, "padding_mode", "zeros") != "zeros":
+        odd = getattr(module, "padding_mode", "zeros") != "zeros"
+        if odd or getattr(module, "groups", 1) != 1:
             raise NetworkError(
-                f"layer {name!r} is a convolution with groups, dilation or a padding other than "
-                "zeros; only plain ones are possible"
+                f"layer {name!r} is a convolution with groups or a padding other than zeros; only "
+                "plain ones are possible"
             )
     return Synapses(
         name=name.replace(".", "_").replace("/", "_"),
@@ -336,6 +337,7 @@ def _synapses(name: str, module: Any) -> Synapses:
         bias=None if bias is None else bias.detach().numpy(),
         stride=stride,
         padding=padding,
+        dilation=dilation,
     )
 
 

@@ -1,0 +1,238 @@
+"""NIR: the graph computes what the network does, and comes back as the same network."""
+
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+import neuromorph as nm
+from networks import random_network, random_samples, run_oracle
+from neuromorph.errors import MissingDependencyError, NetworkError
+from neuromorph.interop import from_nir, from_nir_events, to_nir, to_nir_events
+from neuromorph.network import Conv2d, Flatten, Input, Linear, Readout, Threshold
+
+nir = pytest.importorskip("nir", reason="nir is not installed")
+
+
+def example(encoding="ternary", thresholds=None, n=1):
+    """A strided convolution and two linear layers, directions of both signs."""
+    rng = np.random.default_rng(3)
+    steps = 1 if n == 0 else 2**n
+    return nm.Network(
+        name="example",
+        input=Input(shape=(2, 6, 6), encoding=encoding, bits=4, thresholds=thresholds),
+        layers=[
+            Conv2d(name="conv", weights=rng.integers(-1, 2, (4, 2, 3, 3)), stride=2, padding=1),
+            Threshold(
+                thresholds=np.sort(rng.integers(-3, 4, (4, steps))),
+                directions=rng.choice([-1, 1], 4),
+                n=n,
+            ),
+            Flatten(),
+            Linear(name="hidden", weights=rng.integers(-1, 2, (12, 36))),
+            Threshold(
+                thresholds=np.sort(rng.integers(-3, 4, (12, 2))), directions=rng.choice([-1, 1], 12)
+            ),
+            Linear(name="output", weights=rng.integers(-1, 2, (5, 12))),
+            Readout(scale=rng.normal(size=5), offset=rng.normal(size=5)),
+        ],
+    )
+
+
+def evaluate(graph, sample):
+    """A NIR graph on one sample by its definition alone, in float64; output of every node."""
+    before = {name: [] for name in graph.nodes}
+    for a, b in graph.edges:
+        before[b].append(a)
+    done = {}
+
+    def value(name):
+        if name not in done:
+            node = graph.nodes[name]
+            x = sample if not before[name] else sum(value(b) for b in before[name])
+            done[name] = compute(node, np.asarray(x, np.float64))
+        return done[name]
+
+    return value(next(n for n, v in graph.nodes.items() if isinstance(v, nir.Output)))
+
+
+def compute(node, x):
+    if isinstance(node, (nir.Input, nir.Output)):
+        return x
+    if isinstance(node, nir.Linear):
+        return node.weight.astype(np.float64) @ x
+    if isinstance(node, nir.Affine):
+        return node.weight.astype(np.float64) @ x + node.bias
+    if isinstance(node, nir.Scale):
+        return node.scale * x
+    if isinstance(node, nir.Threshold):
+        return (x > node.threshold).astype(np.float64)
+    if isinstance(node, nir.Flatten):
+        return x.ravel()
+    assert isinstance(node, nir.Conv2d)
+    (py, px), (sy, sx) = node.padding, node.stride
+    x = np.pad(x, ((0, 0), (py, py), (px, px)))
+    seen = np.lib.stride_tricks.sliding_window_view(x, node.weight.shape[2:], axis=(1, 2))
+    return np.einsum("cyxkl,ockl->oyx", seen[:, ::sy, ::sx], node.weight.astype(np.float64))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("encoding", "thresholds"), [("ternary", None), ("ternary", (-2, 3)), ("graded", None)]
+)
+def test_the_graph_computes_the_scores(encoding, thresholds, n):
+    network = example(encoding, thresholds, n)
+    raw = random_samples(network, np.random.default_rng(0), 20)
+    graph = to_nir(network)
+    scores = network.scores(run_oracle(network, raw)[-1].sums.astype(np.int32))
+    assert np.allclose([evaluate(graph, sample) for sample in raw], scores, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_are_int8_and_primitives_are_standard():
+    graph = to_nir(example())
+    assert {type(node).__name__ for node in graph.nodes.values()} <= {
+        "Input", "Conv2d", "Linear", "Affine", "Scale", "Threshold", "Flatten", "Output"
+    }  # fmt: skip
+    assert graph.nodes["conv"].weight.dtype == np.int8
+
+
+def test_round_trip_through_a_file_on_1000_samples(tmp_path):
+    network = example(thresholds=(-2, 3))
+    to_nir(network, tmp_path / "net.nir")
+    back = from_nir(tmp_path / "net.nir")
+    assert back == network
+    assert back.name == "net"
+    raw = random_samples(network, np.random.default_rng(1), 1000)
+    chip = nm.load_chip("gxnor45")
+    ours, theirs = (nm.simulate(nm.map_network(x, chip), raw) for x in (network, back))
+    assert np.array_equal(ours.outputs, theirs.outputs)
+    assert np.array_equal(ours.predictions, theirs.predictions)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_networks_come_back_the_same(seed, tmp_path):
+    network = random_network(seed)
+    i = network.input
+    try:
+        to_nir(network, tmp_path / "a.nir")
+    except NetworkError as error:
+        assert "max-pool" in str(error) or "levels" in str(error) or "reckons" in str(error)
+        return
+    back = from_nir(tmp_path / "a.nir", bits=None if i.encoding == "ternary" else i.bits)
+    raw = random_samples(network, np.random.default_rng(seed), 6)
+    for ours, theirs in zip(run_oracle(network, raw), run_oracle(back, raw), strict=True):
+        assert np.array_equal(ours.sums, theirs.sums), ours.name
+
+
+def test_a_plain_spiking_graph_of_others_is_read():
+    """One-sided thresholds and biases, as other tools write them."""
+    graph = nir.NIRGraph.from_list(
+        nir.Input(input_type=np.array([3])),
+        nir.Affine(weight=np.array([[1, -1, 0], [2, 1, 1]]), bias=np.array([0.5, -1.0])),
+        nir.Threshold(threshold=np.array([0.5, 1.0])),
+        nir.Linear(weight=np.array([[1, -1], [0, 1]])),
+        nir.Output(output_type=np.array([2])),
+    )
+    network = from_nir(graph)
+    raw = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T
+    fired = (raw @ np.array([[1, -1, 0], [2, 1, 1]]).T + [0.5, -1.0]) > [0.5, 1.0]
+    layers = run_oracle(network, raw)
+    assert np.array_equal(layers[0].levels, fired.astype(int))
+    assert np.array_equal(layers[1].sums, fired @ np.array([[1, -1], [0, 1]]).T)
+
+
+def test_events_both_ways(tmp_path):
+    levels = np.random.default_rng(0).integers(-1, 2, (30, 7))
+    data = nir.NIRGraphData(
+        {"hidden": nir.NIRNodeData({"spikes": to_nir_events(levels, dt_s=1e-3)})}
+    )
+    nir.write_data(tmp_path / "data.h5", data)
+    read = nir.read_data(tmp_path / "data.h5").nodes["hidden"].observables["spikes"]
+    assert np.array_equal(from_nir_events(read, dt_s=1e-3), levels[None])
+
+
+# --- what is refused
+
+
+def graph_of(*nodes):
+    return nir.NIRGraph.from_list(
+        nir.Input(input_type=np.array([2])), *nodes, nir.Output(output_type=np.array([2]))
+    )
+
+
+def line(weight=((1, 0), (0, 1))):
+    return nir.Linear(weight=np.array(weight))
+
+
+@pytest.mark.parametrize(
+    ("graph", "says"),
+    [
+        (lambda: graph_of(line(), nir.LI(tau=np.ones(2), r=np.ones(2), v_leak=np.zeros(2))),
+         "is a LI; supported are Input, Linear"),
+        (lambda: graph_of(line(((0.5, 0), (0, 1)))), "has weights that are no integers from"),
+        (lambda: graph_of(line(), line()), "'linear_1' follows synapses without a threshold"),
+        (lambda: graph_of(line(), nir.Threshold(np.zeros(2)), nir.Scale(np.array([0.5, 1.0])),
+                          line()), "have levels that are no integers"),
+    ],
+    ids=range(4),
+)  # fmt: skip
+def test_what_cannot_be_imported_is_named(graph, says):
+    with pytest.raises(NetworkError, match=says):
+        from_nir(graph())
+
+
+def test_what_nir_cannot_say_is_refused():
+    pooled = nm.load_network("digits-gxnor")
+    with pytest.raises(NetworkError, match="has a max-pool, which NIR has no word for"):
+        to_nir(pooled)
+    eight = nm.Network(
+        name="eight",
+        input=Input(shape=(2,)),
+        layers=[
+            Linear(name="a", weights=np.eye(2, dtype=int)),
+            Threshold(thresholds=np.arange(512).reshape(2, 256), n=8),
+            Linear(name="b", weights=np.eye(2, dtype=int)),
+            Readout(),
+        ],
+    )
+    with pytest.raises(NetworkError, match="layer 'a' has 257 levels; as NIR thresholds at most"):
+        to_nir(eight)
+    wide = nm.Network(
+        name="wide",
+        input=Input(shape=(1, 4, 6)),
+        layers=[
+            Conv2d(name="a", weights=np.ones((2, 1, 1, 3), int)),
+            Threshold(thresholds=[[0, 1]] * 2),
+            Flatten(),
+            Linear(name="b", weights=np.ones((2, 32), int)),
+            Readout(),
+        ],
+    )
+    with pytest.raises(NetworkError, match=r"gives \[2, 4, 4\], but NIR reckons with"):
+        to_nir(wide)
+    with pytest.raises(NetworkError, match="network is a str, not a Network"):
+        to_nir("digits-gxnor")
+
+
+def test_bad_files_and_events(tmp_path):
+    with pytest.raises(NetworkError, match=r"no file .*nowhere\.nir"):
+        from_nir(tmp_path / "nowhere.nir")
+    (tmp_path / "a.nir").write_bytes(b"no graph, only text")
+    with pytest.raises(NetworkError, match=r"a\.nir cannot be read as NIR"):
+        from_nir(tmp_path / "a.nir")
+    with h5py.File(tmp_path / "b.nir", "w") as file:
+        file["node"] = h5py.ExternalLink("other.h5", "/node")
+    with pytest.raises(NetworkError, match="is a soft or external link"):
+        from_nir(tmp_path / "b.nir")
+    with pytest.raises(NetworkError, match=r"levels are float64 of shape \[3\]; need integers"):
+        to_nir_events(np.zeros(3))
+    events = to_nir_events(np.ones((4, 2), int))
+    with pytest.raises(NetworkError, match="or times or neurons outside the recording"):
+        from_nir_events(events, dt_s=10.0)
+
+
+def test_without_nir_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nir", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'neuromorph\[nir\]'"):
+        to_nir(example())
