@@ -110,15 +110,24 @@ def test_round_trip_through_a_file_on_1000_samples(tmp_path):
     assert np.array_equal(ours.predictions, theirs.predictions)
 
 
+def square(stage):
+    """Whether NIR's own arithmetic, with the first side of a kernel, gives the right size."""
+    (height, width), sides = stage.weights.shape[2:], stage.sum_shape[1:]
+    reach = stage.dilation[1] * (height - 1) + 1
+    reckoned = (stage.input_shape[2] + 2 * stage.padding[1] - reach) // stage.stride[1] + 1
+    return height == width or reckoned == sides[1]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_random_networks_come_back_the_same(seed, tmp_path):
     network = random_network(seed)
     i = network.input
-    try:
-        to_nir(network, tmp_path / "a.nir")
-    except NetworkError as error:
-        assert "max-pool" in str(error) or "levels" in str(error) or "reckons" in str(error)
+    refused = any(s.pool or (s.levels and s.levels.n > 4) or not square(s) for s in network.stages)
+    if refused:
+        with pytest.raises(NetworkError, match="max-pool|levels; as NIR|reckons with|an image"):
+            to_nir(network, tmp_path / "a.nir")
         return
+    to_nir(network, tmp_path / "a.nir")
     back = from_nir(tmp_path / "a.nir", bits=None if i.encoding == "ternary" else i.bits)
     raw = random_samples(network, np.random.default_rng(seed), 6)
     for ours, theirs in zip(run_oracle(network, raw), run_oracle(back, raw), strict=True):

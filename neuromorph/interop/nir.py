@@ -78,7 +78,8 @@ def to_nir(network: Network, path: str | os.PathLike[str] | None = None) -> Any:
     Raises
     ------
     NetworkError
-        A max-pool, a kernel NIR reckons wrongly with (not square), or neurons of more than 17 levels.
+        A max-pool, a kernel that is not square (NIR reckons wrongly with it), or
+        neurons of more than 17 levels.
     MissingDependencyError
         The package nir is not installed.
     """
@@ -127,7 +128,7 @@ class _Writer:
                 row, column = (np.flatnonzero(stage.taps(a) == 0) for a in (0, 1))
                 if stage.sum_shape[1:] != (1, 1) or not len(row) or not len(column):
                     raise NetworkError(
-                        f"layer {stage.name!r} convolves a vector into an image; not possible in NIR"
+                        f"layer {stage.name!r} convolves a vector into an image; NIR cannot"
                     )
                 weights = layer.weights[:, :, row[0], column[0]]
                 layer = Linear(name=layer.name, weights=weights, n=layer.n)
@@ -142,7 +143,7 @@ class _Writer:
                     [np.broadcast_to(t.reshape(spread), shape) for t in stage.thresholds.T]
                 )
                 way = np.broadcast_to(stage.directions.reshape(spread), shape)
-                ends = self.neurons(stage.name, made, steps, way, stage.levels)
+                ends = self.neurons(stage.name, made, np.stack(rungs), way, stage.levels)
         self.readout(network, shape, ends)
 
     def add(self, name: str, node: Any, before: list[str]) -> str:
@@ -291,11 +292,13 @@ class _Reader:
         shape = tuple(int(v) for v in next(iter(self.nodes[where].input_type.values())))
         if len(shape) not in (1, 3):
             raise NetworkError(f"NIR input {where!r} has shape {list(shape)}; need 1 or 3 axes")
-        entry = Input(shape=shape, **({} if bits is None else {"encoding": "graded", "bits": bits}))
+        entry = Input(shape=shape)
+        if bits is not None:
+            entry = Input(shape=shape, encoding="graded", bits=bits)
         if self.fires(where):
             threshold, where = self.neurons(where, None)
             t = threshold.thresholds
-            if threshold.n != 1 or (t != t[0]).any() or (threshold.directions != 1).any():
+            if threshold.n != 1 or (t != t[0]).any() or np.any(threshold.directions != 1):
                 raise NetworkError(
                     "the NIR graph thresholds its input in more than two common thresholds"
                 )
@@ -467,9 +470,10 @@ class _Reader:
             node = self.nodes[name]
             if _kind(node) == "Scale":
                 factor = np.ravel(np.asarray(node.scale, np.float64))
-                add = 0.0
+                add = np.zeros(1)
             elif _kind(node) == "Affine" and _is_diagonal(node.weight):
-                factor, add = np.diag(node.weight).astype(np.float64), np.asarray(node.bias)
+                factor = np.diag(node.weight).astype(np.float64)
+                add = np.asarray(node.bias, np.float64)
             elif _kind(node) == "Flatten":
                 name = self.only(name)
                 continue
@@ -560,7 +564,7 @@ def from_nir_events(events: Any, *, dt_s: float = 1.0) -> NDArray[np.int64]:
     idx, time = np.asarray(events.idx), np.asarray(events.time, np.float64)
     value = np.asarray(getattr(events, "value", np.ones(idx.shape)), np.float64)
     there = idx >= 0
-    steps = int(round(float(events.t_max) / dt_s))
+    steps = round(float(events.t_max) / dt_s)
     step = np.floor(np.where(there, time, 0.0) / dt_s + 1e-9).astype(np.int64)
     inside = (step >= 0) & (step < steps) & (idx < events.n_neurons)
     if (value != np.rint(value))[there].any() or not inside[there].all():
