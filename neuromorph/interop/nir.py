@@ -139,9 +139,7 @@ class _Writer:
                 assert stage.thresholds is not None
                 assert stage.directions is not None
                 spread = (-1, *(1,) * (len(shape) - 1))
-                steps = np.stack(
-                    [np.broadcast_to(t.reshape(spread), shape) for t in stage.thresholds.T]
-                )
+                rungs = [np.broadcast_to(t.reshape(spread), shape) for t in stage.thresholds.T]
                 way = np.broadcast_to(stage.directions.reshape(spread), shape)
                 ends = self.neurons(stage.name, made, np.stack(rungs), way, stage.levels)
         self.readout(network, shape, ends)
