@@ -21,6 +21,7 @@ from neuromorph.cli.common import (
     paragraph,
     prices_option,
 )
+from neuromorph.cli.comparing import compare
 from neuromorph.cli.converting import export_network, import_network
 from neuromorph.cli.data import data_group
 from neuromorph.cli.learning import learn_command
@@ -46,6 +47,7 @@ def main() -> None:
 
 main.add_command(demo)
 main.add_command(run)
+main.add_command(compare)
 main.add_command(train)
 main.add_command(import_network)
 main.add_command(export_network)

@@ -1,0 +1,174 @@
+"""Activity: what a network does over a data set, from which the counts of any mapping follow.
+
+Events, fetched synapses, packets and hops are linear in the spikes that arrive, so the sums
+of the spikes over the samples give the sums of the counts exactly: one run of a network
+serves every chip, dataflow and packing.  Only how the neurons that saw an event divide
+between the cores of one layer is not kept; their number in the layer is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromorph.chip import load_chip
+from neuromorph.events import ACTIONS, Totals
+from neuromorph.mapping import COUNTED, Form, Mapping, map_network, tabulate
+from neuromorph.network import Network, Stage
+from neuromorph.simulation import simulate
+
+__all__ = ["Activity", "accumulator_bits", "measure", "totals"]
+
+Array = NDArray[np.int64]
+ROOM = 1 << 30  # of everything in a core: a whole layer fits
+CHUNK = 2000  # samples whose levels are held at a time
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Activity:
+    """Sums over the samples, layer by layer.
+
+    ``spikes`` and ``units``: spikes, and spikes of payload ±1, of every neuron that sends
+    to the layer, int64 (inputs,).  ``active``: neurons that saw an event.
+    """
+
+    network: Network
+    samples: int
+    spikes: tuple[Array, ...]
+    units: tuple[Array, ...]
+    active: tuple[int, ...]
+    accuracy: float | None = None
+
+
+def accumulator_bits(network: Network) -> int:
+    """Bits that hold every sum of the network on its way, sign included."""
+    sums = (
+        int(np.abs(s.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max()) * s.input_maximum
+        for s in network.stages
+    )
+    return max(sums).bit_length() + 1
+
+
+def measure(network: Network, images: Any, labels: Any = None) -> Activity:
+    """Run all images in count mode, on cores that hold a whole layer each."""
+    roomy = replace(
+        load_chip("gxnor45"),
+        accumulator_bits=max(16, accumulator_bits(network)),
+        neurons=ROOM,
+        synapse_bits=ROOM,
+        axons_in=ROOM,
+        axons_out=ROOM,
+    )
+    mapping = map_network(network, roomy)
+    stages = network.stages
+    spikes = [np.zeros(s.inputs, np.int64) for s in stages]
+    units = [np.zeros(s.inputs, np.int64) for s in stages]
+    active = np.zeros(len(stages), np.int64)
+    right = 0
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK]
+        run = simulate(mapping, part)
+        arriving = [network.encode(part), *(run.levels(s.name) for s in stages[:-1])]
+        for i, (stage, levels) in enumerate(zip(stages, arriving)):
+            for sent, single in _spikes(stage, levels):
+                spikes[i] += sent
+                units[i] += single
+        active += run.counts["neuron_update_active"].sum(axis=0)[1:]
+        if labels is not None:
+            right += int((run.predictions == labels[start : start + CHUNK]).sum())
+    return Activity(
+        network=network,
+        samples=len(images),
+        spikes=tuple(spikes),
+        units=tuple(units),
+        active=tuple(int(a) for a in active),
+        accuracy=None if labels is None else right / len(images),
+    )
+
+
+def _spikes(stage: Stage, levels: NDArray[Any]) -> Iterator[tuple[Array, Array]]:
+    """(spikes, spikes of payload ±1) of every neuron, plane by plane, summed over samples."""
+    if stage.spikes_per_input == 1:
+        magnitude = np.abs(levels)
+        yield (magnitude != 0).sum(axis=0), (magnitude == 1).sum(axis=0)
+        return
+    for bit in range(stage.spikes_per_input):
+        sent = ((levels >> bit) & 1).sum(axis=0, dtype=np.int64)
+        yield sent, sent if bit == 0 else np.zeros_like(sent)
+
+
+def totals(activity: Activity, mapping: Mapping, form: Form | None = None) -> Totals:
+    """Counts of all samples on a mapping of the same network."""
+    counted = {name: np.zeros((1, mapping.rows), np.int64) for name in COUNTED}
+    for index, stage in enumerate(mapping.network.stages):
+        _synapses(activity, mapping, index, stage, counted)
+        _packets(activity, mapping, index, counted)
+    table = tabulate(mapping, counted, samples=activity.samples, form=form or Form())
+    return Totals(
+        actions=tuple(ACTIONS),
+        values=table[0],
+        layers=mapping.row_layers,
+        samples=activity.samples,
+        hardware=mapping.hardware,
+    )
+
+
+def _synapses(
+    activity: Activity, mapping: Mapping, index: int, stage: Stage, counted: dict[str, Array]
+) -> None:
+    weights = np.abs(stage.weights.astype(np.int64))
+    present, single = (weights != 0).astype(np.int64), (weights == 1).astype(np.int64)
+    spikes = activity.spikes[index].reshape(stage.input_shape)
+    units = activity.units[index].reshape(stage.input_shape)
+    left = activity.active[index]
+    for row in mapping.stage_rows[index]:
+        s = mapping.slices[row - 1]
+        rows, columns = _taps(stage, 0, s.sum_rows), _taps(stage, 1, s.sum_columns)
+        seen, ones = (
+            np.einsum("ky,iyx,lx->ikl", rows, image, columns, optimize=True)
+            for image in (spikes, units)
+        )
+        cut = slice(*s.channels)
+        events, xnor = (
+            (present[cut].sum(axis=0) * seen).sum(),
+            (single[cut].sum(axis=0) * ones).sum(),
+        )
+        counted["xnor_event"][0, row] = xnor
+        counted["graded_event"][0, row] = events - xnor
+        counted["fetched"][0, row] = seen.sum() * (s.channels[1] - s.channels[0])
+        counted["neuron_update_active"][0, row] = min(left, s.neurons * activity.samples)
+        left -= int(counted["neuron_update_active"][0, row])
+
+
+def _taps(stage: Stage, axis: int, sums: tuple[int, int]) -> Array:
+    """1 where a neuron of the run meets an input row with a kernel row: (kernel, inputs)."""
+    taps, size = stage.taps(axis), stage.input_shape[1 + axis]
+    table = np.zeros((len(taps), size), np.int64)
+    for k, tap in enumerate(taps):
+        met = np.arange(*sums) * stage.stride[axis] + tap
+        table[k, met[(met >= 0) & (met < size)]] = 1
+    return table
+
+
+def _packets(activity: Activity, mapping: Mapping, index: int, counted: dict[str, Array]) -> None:
+    reach, targets = mapping.reach_table(index), list(mapping.stage_rows[index])
+    for source, neurons in mapping.source_rows(index):
+        sent = activity.spikes[index][neurons]
+        needed = reach[neurons % len(reach)]
+        copies = sent @ needed
+        distance = np.abs(mapping.tiles[targets] - mapping.tiles[source])
+        counted["spike_out"][0, source] += sent.sum()
+        counted["packet_out"][0, source] += copies.sum()
+        counted["spike_in"][0, targets] += copies
+        if mapping.chip.sync == "token":
+            token = needed.any(axis=0).astype(np.int64) * activity.samples
+            counted["token_out"][0, source] += token.sum()
+            counted["token_in"][0, targets] += token
+            copies = copies + token
+        counted["hop_x"][0, source] += copies @ distance[:, 0]
+        counted["hop_y"][0, source] += copies @ distance[:, 1]
+        counted["hop_local"][0, source] += copies.sum()

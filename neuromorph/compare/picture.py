@@ -1,0 +1,113 @@
+"""The picture of a comparison: what the bill is made of, and accuracy against energy."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from neuromorph.compare.table import Comparison, Entry
+from neuromorph.energy import format_joules, write_atomically
+from neuromorph.errors import MissingDependencyError
+
+__all__ = ["draw_comparison"]
+
+# Okabe-Ito; a term belongs to the first group that names it.
+GROUPS = (
+    ("weights", "#0072B2", ("weight_read_bits",)),
+    ("state, inputs", "#56B4E9", ("state_read_bits", "state_write_bits", "act_read_bits",
+                                  "act_write_bits", "register_write_bits", "axon_read")),
+    ("arithmetic", "#E69F00", ("xnor_event", "graded_event", "acc_add", "popcount", "multiply",
+                               "mac_float", "gate_check")),
+    ("packets, hops", "#009E73", ("packet_out", "token_in", "hop_x", "hop_y", "hop_local",
+                                  "fifo_push", "fifo_pop", "spike_out", "barrier")),
+    ("neurons", "#CC79A7", ()),
+)  # fmt: skip
+STATIC = "#999999"
+
+
+def draw_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
+    """Draw a comparison as PNG.
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed (extra ``report``).
+    PriceError
+        The file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingDependencyError(
+            "a picture needs matplotlib, which is not installed; run: "
+            "pip install 'neuromorph[report]'"
+        ) from None
+    figure = Figure(figsize=(11, 2.8 + 0.5 * len(comparison.entries)), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    _draw_bills(left, comparison)
+    _draw_accuracy(right, comparison)
+    figure.suptitle(
+        f"One inference on {comparison.chip.name}, prices {comparison.prices.name}, each network "
+        "in its cheapest dataflow",
+        fontsize=11,
+    )
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=130)
+    return write_atomically(path, data.getvalue())
+
+
+def _parts(entry: Entry) -> list[float]:
+    """Share of each group in the nominal bill, static last."""
+    terms = {name: term.nominal for name, term in entry.best.report.terms.items()}
+    parts = [sum(terms.pop(a, 0.0) for a in actions) for _, _, actions in GROUPS]
+    parts[-1] = sum(terms.values())
+    whole = [*parts, entry.best.report.static.nominal]
+    return [part / sum(whole) for part in whole]
+
+
+def _draw_bills(axes: Any, comparison: Comparison) -> None:
+    names = [*((name, colour) for name, colour, _ in GROUPS), ("static", STATIC)]
+    for place, entry in enumerate(reversed(comparison.entries)):
+        start = 0.0
+        for part, (name, colour) in zip(_parts(entry), names):
+            label = name if place == 0 else None
+            axes.barh(place, part, left=start, color=colour, height=0.62, label=label)
+            start += part
+        axes.annotate(
+            format_joules(entry.joules), (1.0, place), xytext=(5, 0), va="center", fontsize=9,
+            textcoords="offset points",
+        )  # fmt: skip
+    labels = [f"{e.name}\n{e.best.dataflow}" for e in reversed(comparison.entries)]
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_xlim(0, 1.16)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"], fontsize=8)
+    axes.set_title("what the bill is made of", fontsize=10)
+    axes.legend(
+        ncols=3, fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.09)
+    )
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _draw_accuracy(axes: Any, comparison: Comparison) -> None:
+    known = [e for e in comparison.entries if e.accuracy is not None]
+    for place, entry in enumerate(known):
+        total = entry.best.report.total
+        accuracy = 100 * (entry.accuracy or 0.0)
+        axes.plot([total.p10, total.p90], [accuracy] * 2, color="#0072B2", alpha=0.4, linewidth=4)
+        axes.plot([total.p50], [accuracy], "o", color="#0072B2", markersize=6)
+        axes.annotate(
+            entry.name, (total.p50, accuracy), xytext=(0, 8 if place % 2 else -14),
+            textcoords="offset points", ha="center", fontsize=8,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda joules, _: format_joules(joules))
+    axes.xaxis.set_minor_formatter(lambda joules, _: "")
+    axes.tick_params(labelsize=8)
+    axes.margins(x=0.3, y=0.25)
+    axes.grid(True, which="both", linewidth=0.3)
+    axes.set_title("accuracy (%) against energy: median, p10 to p90", fontsize=10)

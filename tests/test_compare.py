@@ -1,0 +1,178 @@
+"""``compare``: figures against hand-made sums, pictures, and one sentence for bad input."""
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import neuromorph as nm
+from neuromorph.cli import main
+from neuromorph.compare import compare_networks, draw_comparison, find_contender, measure
+from neuromorph.compare.table import Comparison
+from neuromorph.energy import estimate_energy, load_prices
+from neuromorph.errors import NetworkError, PriceError
+
+NAMES = ("mnist-mlp-float", "mnist-mlp-int8", "mnist-mlp-bnn", "mnist-mlp-gxnor")
+KEYS = {
+    "network", "accuracy", "energy_j", "latency_s", "edp_js", "footprint_bytes", "dense",
+    "effective_acs", "effective_macs", "ratio_bnn", "ratio_int8",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Thirty made-up images with one digit's worth of ink, as a file."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "ink.npz"
+    ink = (rng.random((30, 28, 28)) < 0.15) * 255
+    np.savez(path, images=ink.astype(np.uint8), labels=rng.integers(0, 10, 30))
+    return path
+
+
+def invoke(*args):
+    return CliRunner().invoke(main, [str(a) for a in args])
+
+
+@pytest.fixture(scope="module")
+def result(images) -> Comparison:
+    with np.load(images) as file:
+        pixels, labels = file["images"][:, None], file["labels"]
+    found = [find_contender(name) for name in NAMES]
+    pairs = [(c, measure(c.network, pixels, labels)) for c in found]
+    return compare_networks(pairs, nm.load_chip("gxnor45"), load_prices("horowitz45"))
+
+
+def test_json_has_a_row_a_network(images):
+    out = invoke("compare", *NAMES, "--data", images, "--json")
+    assert out.exit_code == 0, out.output
+    record = json.loads(out.stdout)
+    assert [row["network"] for row in record["rows"]] == list(NAMES)
+    for row in record["rows"]:
+        assert set(row) >= KEYS
+        assert row["energy_j"]["p10"] < row["energy_j"]["p50"] < row["energy_j"]["p90"]
+        assert row["edp_js"] == pytest.approx(row["energy_j"]["p50"] * row["latency_s"])
+        assert row["dense"] == 784 * 512 + 512 * 512 + 512 * 10
+        assert row["effective_acs"] + row["effective_macs"] < row["dense"]
+        assert set(row["static_share"]) == {"1", "30", "1000"}
+        assert row["operations_only_j"] < row["energy_j"]["p10"]
+    by_name = {row["network"]: row for row in record["rows"]}
+    weights = 784 * 512 + 512 * 512 + 512 * 10
+    assert by_name["mnist-mlp-bnn"]["footprint_bytes"] == weights / 8
+    assert by_name["mnist-mlp-gxnor"]["footprint_bytes"] == weights / 4
+    assert by_name["mnist-mlp-float"]["footprint_bytes"] == weights * 4
+    assert by_name["mnist-mlp-bnn"]["ratio_bnn"] == by_name["mnist-mlp-int8"]["ratio_int8"] == 1
+    assert by_name["mnist-mlp-float"]["ratio_int8"] > 1
+    assert (
+        by_name["mnist-mlp-int8"]["effective_macs"]
+        > 0
+        == by_name["mnist-mlp-bnn"]["effective_macs"]
+    )
+    assert record["not_modelled"]
+
+
+def test_scatter_is_what_a_run_costs(images):
+    """At the chip's own dataflow the bill is that of ``simulate`` and ``estimate_energy``."""
+    with np.load(images) as file:
+        pixels = file["images"][:, None]
+    contender = find_contender("mnist-mlp-gxnor")
+    chip, prices = nm.load_chip("gxnor45"), load_prices("horowitz45")
+    activity = measure(contender.network, pixels)
+    entry = compare_networks([(contender, activity)], chip, prices).entries[0]
+    bid = entry.bids["scatter"]
+    run = nm.simulate(nm.map_network(contender.network, chip), pixels)
+    report = estimate_energy(run.counts, prices, interval_s=bid.latency_s)
+    assert bid.report.to_dict() == report.to_dict()
+    acs = 0
+    for name, layer in ((None, "fc1"), ("fc1", "fc2"), ("fc2", "output")):
+        levels = run.levels(name) if name else contender.network.encode(pixels)
+        weights = contender.network.stage(layer).weights[:, :, 0, 0]
+        acs += int(((levels != 0).astype(int) @ (weights != 0).astype(int).T).sum())
+    assert entry.effective == (pytest.approx(acs / 30), 0.0)
+
+
+def test_break_even_is_where_the_bills_meet(result):
+    """Activity moved to the break-even, all else equal: the dynamic bills are the same."""
+    entries = {e.contender.role: e for e in result.entries}
+    ternary, binary = entries["gxnor"], entries["bnn"]
+    found = ternary.break_even(binary)
+    silent, full = (e.report.dynamic.nominal for e in (ternary.silent, ternary.best))
+    there = silent + (full - silent) * found / ternary.activity
+    assert there == pytest.approx(binary.best.report.dynamic.nominal)
+
+
+def test_packing_saves_weights_and_nothing_else(images):
+    bills = {}
+    for packing in ("2", "1.6"):
+        out = invoke(
+            "compare", "mnist-mlp-gxnor", "--data", images, "--packing", packing,
+            "--dataflow", "scatter", "--json",
+        )  # fmt: skip
+        (bills[packing],) = json.loads(out.stdout)["rows"]
+    assert bills["1.6"]["footprint_bytes"] == pytest.approx(
+        0.8 * bills["2"]["footprint_bytes"], rel=1e-4
+    )
+    assert bills["1.6"]["energy_j"]["p50"] < bills["2"]["energy_j"]["p50"]
+    assert find_contender("mnist-mlp-gxnor", packing=Fraction(8, 5)).weight_bits == Fraction(8, 5)
+
+
+def test_text_says_what_an_expert_asks(result):
+    text = str(result)
+    for word in ("operations only", "Effective_ACs", "static share at", "batch 64", "breaks even",
+                 "not modelled: clock tree", "the order flips in", "cheapest is"):  # fmt: skip
+        assert word in text
+
+
+def test_picture(result, tmp_path):
+    pytest.importorskip("matplotlib", reason="the picture needs matplotlib (extra report)")
+    path = draw_comparison(result, tmp_path / "compare.png")
+    assert path.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_different_tasks_are_warned_of_by_name(monkeypatch):
+    monkeypatch.setattr(
+        "neuromorph.cli.comparing.samples_of",
+        lambda network, data, limit: (np.zeros((2, *network.input.shape), int), None, "zeros"),
+    )
+    out = invoke("compare", "digits-gxnor", "mnist-mlp-bnn", "--json")
+    assert out.exit_code == 0
+    assert "different tasks" in out.stderr
+    assert "digits-gxnor (digits), mnist-mlp-bnn (mnist)" in " ".join(out.stderr.split())
+    assert "different tasks" in json.loads(out.stdout)["notes"][0]
+
+
+def test_bad_input_is_one_sentence(tmp_path, images):
+    with pytest.raises(NetworkError, match="no network 'x-float', and none 'x-int8' whose float"):
+        find_contender("x-float")
+    out = invoke("compare", "mnist-mlp-bnn", "mnist-mlp-bnn", "--data", images)
+    assert (out.exit_code, out.stderr) == (
+        2, "error: network 'mnist-mlp-bnn' is given twice; name each network once\n",
+    )  # fmt: skip
+    out = invoke("compare", "mnist-mlp-bnn", "--data", images, "--prices", "seneca22")
+    assert out.exit_code == 2
+    assert out.stderr.startswith("error: mnist-mlp-bnn has no energy on gxnor45: prices 'seneca22'")
+
+
+def test_a_float_twin_needs_its_result(tmp_path, monkeypatch):
+    folder = tmp_path / "networks" / "mine-int8"
+    folder.mkdir(parents=True)
+    nm.save_network(nm.load_network("mnist-mlp-int8"), folder / "network.safetensors")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NetworkError, match="does not say how accurate the float network was"):
+        find_contender("mine-float")
+    result = {"recipe": {"levels": {"weights": "float", "activations": "ternary"}}}
+    seed = nm.load_network("mnist-mlp-int8").meta["seed"]
+    result["seeds"] = [{"seed": seed, "test_accuracy": 0.5}]
+    (folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(NetworkError, match="is not the result of a network trained in float"):
+        find_contender("mine-float")
+
+
+def test_prices_without_any_answer_are_refused(result):
+    with pytest.raises(PriceError, match="has no energy on gxnor45"):
+        compare_networks(
+            [(e.contender, measure(e.contender.network, np.zeros((1, 1, 28, 28), int)))
+             for e in result.entries[:1]],
+            result.chip, load_prices("loihi14-sanafe"),
+        )  # fmt: skip
