@@ -122,6 +122,8 @@ class Counts:
         Simulated time from the first injection to the last read-out.
     active_ticks : int64 array, one a row, optional
         Ticks in which the core was busy, summed over the run.
+    inferences : int, optional
+        Given, ``values`` is one table of sums over so many samples.
 
     Raises
     ------
@@ -137,6 +139,7 @@ class Counts:
     hardware: Hardware
     ticks: int | None = None
     active_ticks: NDArray[np.int64] | None = field(default=None)
+    inferences: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -162,17 +165,23 @@ class Counts:
                 raise SimulationError(
                     f"{what} of counts have shape {list(array.shape)}; there are {rows} rows"
                 )
+        if self.inferences is not None and (len(self.values) != 1 or self.inferences < 1):
+            raise SimulationError(
+                f"counts sum up {self.inferences} inferences in {len(self.values)} tables; need at "
+                "least one inference in one table"
+            )
         if self.values.size and int(self.values.min()) < 0:
             raise SimulationError("counts hold a negative tally")
         parts = ("xnor_event", "graded_event", "skip_act", "skip_weight")
         found = np.stack([self[part] for part in parts]).sum(axis=0)
-        wrong = found != self.pairs
+        pairs = self.pairs * (self.inferences or 1)
+        wrong = found != pairs
         if wrong.any():
             sample, row = (int(i) for i in np.argwhere(wrong)[0])
             raise SimulationError(
                 f"counts of sample {sample}, layer {self.layers[row]!r}, core "
                 f"{int(self.cores[row])} do not add up: events and rests are "
-                f"{int(found[sample, row])}, pairs are {int(self.pairs[row])}"
+                f"{int(found[sample, row])}, pairs are {int(pairs[row])}"
             )
 
     def __getitem__(self, action: str) -> NDArray[np.int64]:
@@ -185,6 +194,7 @@ class Counts:
         return (
             isinstance(other, Counts)
             and self.layers == other.layers
+            and self.inferences == other.inferences
             and np.array_equal(self.cores, other.cores)
             and np.array_equal(self.pairs, other.pairs)
             and np.array_equal(self.values, other.values)
@@ -198,7 +208,7 @@ class Counts:
     @property
     def samples(self) -> int:
         """Number of inferences."""
-        return int(self.values.shape[0])
+        return len(self.values) if self.inferences is None else self.inferences
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -253,6 +263,8 @@ class Counts:
     def join(parts: Sequence[Counts]) -> Counts:
         """Counts of several batches of one mapping, end to end; time is dropped.
 
+        If one of them is :meth:`summed`, so is the result.
+
         Raises
         ------
         SimulationError
@@ -271,8 +283,25 @@ class Counts:
                     f"counts at position {place} are of another mapping than the first; "
                     "only batches of one mapping can be joined"
                 )
-        values = np.concatenate([p.values for p in parts])
-        return replace(parts[0], values=values, ticks=None, active_ticks=None)
+        if any(p.inferences is not None for p in parts):
+            values = np.stack([p.values.sum(axis=0) for p in parts]).sum(axis=0, keepdims=True)
+            inferences = sum(p.samples for p in parts)
+        else:
+            values, inferences = np.concatenate([p.values for p in parts]), None
+        return replace(
+            parts[0], values=values, ticks=None, active_ticks=None, inferences=inferences
+        )
+
+    def summed(self) -> Counts:
+        """The sums over all samples in one table: the same totals in bounded memory.
+
+        Raises
+        ------
+        SimulationError
+            There are no samples.
+        """
+        values = self.values.sum(axis=0, keepdims=True)
+        return replace(self, values=values, inferences=self.samples)
 
     def __str__(self) -> str:
         columns = ("spike_in", "xnor_event", "graded_event", "skip_act", "skip_weight", "spike_out")

@@ -29,6 +29,8 @@ Mode = Literal["reference", "count", "timed", "brian2"]
 CHUNK = {"reference": 64, "count": 4096, "brian2": 1024}
 # Bytes of levels kept of a stream, whose length nobody knows.
 LEVELS_KEPT = 256 << 20
+# Bytes of counts of single samples kept of a stream; beyond, they are summed.
+COUNTS_KEPT = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,7 +137,8 @@ def simulate(
         or an iterator over such arrays (batches of any size), is read and
         encoded piece by piece, so it may be larger than memory; not in timed
         mode, whose frames overlap.  Of such a run the levels are kept up to
-        256 MiB and none beyond; outputs and counts of every sample always.
+        256 MiB and none beyond, the counts of every sample up to 256 MiB and
+        beyond as sums over the run; outputs of every sample always.
     mode : {"count", "timed", "reference", "brian2"}
         ``count``: bit-parallel, no time.  ``timed``: discrete events, with
         latency.  ``reference``: plain NumPy, slow, the truth.  ``brian2``:
@@ -311,7 +314,10 @@ def _run(
             if not keep_levels:
                 for t in tallies:
                     t.levels = []
+            tally.counted = {}
             counts.append(part)
+            if streamed and sum(c.values.nbytes for c in counts) > COUNTS_KEPT:
+                counts = [Counts.join([c.summed() for c in counts])]
             if mode != "timed":
                 bar.update(len(encoded))
     if not tallies:

@@ -1,5 +1,7 @@
 """Data sets that are not in memory: memory-mapped arrays and iterators of batches."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -61,20 +63,43 @@ def test_levels_of_a_long_stream_are_not_kept(mapping, images, monkeypatch):
 
 
 def test_memory_of_a_long_stream_is_bounded(mapping, images, monkeypatch):
-    """What grows is what the run keeps: outputs and counts of every sample."""
+    """What grows is the outputs, 40 bytes a sample here, and the predictions."""
     import tracemalloc
 
     monkeypatch.setitem(simulation.CHUNK, "count", 150)
     monkeypatch.setattr(simulation, "LEVELS_KEPT", 0)
+    monkeypatch.setattr(simulation, "COUNTS_KEPT", 1 << 20)
     peaks, kept = [], []
-    for batches in (2, 10):
+    for batches in (10, 30):
         tracemalloc.start()
         run = nm.simulate(mapping, (images for _ in range(batches)))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        kept.append(run.counts.values.nbytes + run.outputs.nbytes + run.predictions.nbytes)
-    # the counts once in pieces and once joined
-    assert peaks[1] - peaks[0] < 2.5 * (kept[1] - kept[0])
+        kept.append(run.outputs.nbytes + run.predictions.nbytes)
+    # outputs in pieces and joined, scores beside them, and small objects of each piece
+    assert peaks[1] - peaks[0] < 4 * (kept[1] - kept[0]) + 20 * 5000
+
+
+def test_counts_of_a_long_stream_are_summed(mapping, images, monkeypatch):
+    many = np.concatenate([images] * 7)
+    whole = nm.simulate(mapping, many).counts
+    monkeypatch.setattr(simulation, "COUNTS_KEPT", whole.values.nbytes - 1)
+    counts = nm.simulate(mapping, (images for _ in range(7))).counts
+    assert counts.inferences == counts.samples == len(whole) == 1050
+    assert counts == whole.summed() == whole.summed().summed()
+    assert (counts.events, counts.resting_fraction) == (whole.events, whole.resting_fraction)
+    assert str(counts) == str(whole)
+    prices = nm.load_prices("horowitz45")
+    assert str(nm.estimate_energy(counts, prices)) == str(nm.estimate_energy(whole, prices))
+    assert nm.simulate(mapping, many).counts == whole, "an array in memory keeps every sample's"
+
+
+def test_sums_of_no_sample_are_refused(mapping, images):
+    counts = nm.simulate(mapping, images[:1]).counts
+    none = dataclasses.replace(counts, values=counts.values[:0])
+    sentence = r"^counts sum up 0 inferences in 1 tables; need at least one inference in one table$"
+    with pytest.raises(SimulationError, match=sentence):
+        none.summed()
 
 
 @pytest.mark.parametrize(
