@@ -49,6 +49,19 @@ def test_command_prints_a_table_and_json(tmp_path):
     assert json.loads(told.stdout)["hidden"] == [16, 16]
 
 
+def test_a_learned_network_is_saved_and_runs(tmp_path):
+    quick = ("--data", "digits", "--seeds", 1, "--samples", 300, "--passes", 1)
+    path = tmp_path / "learned.safetensors"
+    told = invoke("online-scratch", *quick, "--save", path, "--json")
+    record = json.loads(told.stdout)
+    assert record["network"] == str(path)
+    run = CliRunner().invoke(main, ["run", str(path), "--json"])
+    assert json.loads(run.stdout)["accuracy"] == pytest.approx(record["accuracy"])
+    refused = invoke("endurance", "--data", "digits", "--samples", 50, "--save", path)
+    assert refused.exit_code == 2
+    assert "ends with many networks; leave out --save" in refused.stderr
+
+
 def test_a_picture(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     result = run_scenario("online-scratch", Settings(**QUICK))

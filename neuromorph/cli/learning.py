@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from neuromorph.cli.common import as_json, chip_option, emit, paragraph, prices_option
+from neuromorph.cli.common import (
+    as_json,
+    check_outputs,
+    chip_option,
+    emit,
+    paragraph,
+    prices_option,
+)
 
 __all__ = ["learn_command"]
 
@@ -30,6 +37,11 @@ __all__ = ["learn_command"]
 @click.option(
     "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the curves as PNG."
 )
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the learned network, an ordinary network file (online-scratch; the last seed).",
+)
 @as_json
 def learn_command(
     scenario: str,
@@ -43,6 +55,7 @@ def learn_command(
     chip: str,
     prices: str,
     picture: Path | None,
+    save: Path | None,
     as_json: bool,
 ) -> None:
     """Learn on the chip, by SCENARIO.
@@ -58,7 +71,9 @@ def learn_command(
     """
     from neuromorph.data import DATA_NAMES
     from neuromorph.learning.scenarios import Settings, draw, run_scenario
+    from neuromorph.network import save_network
 
+    check_outputs([picture, save], [data])
     folder = None
     if data is not None and data not in DATA_NAMES and Path(data).is_dir():
         data, folder = "mnist", data
@@ -78,6 +93,12 @@ def learn_command(
         ),
     )
     record, text = dict(result.record), str(result)
+    if save is not None:
+        if result.network is None:
+            raise click.UsageError(f"scenario {scenario} ends with many networks; leave out --save")
+        save_network(result.network, save)
+        record["network"] = str(save)
+        text += f"\n\nnetwork: {save}"
     if picture is not None:
         record["picture"] = str(draw(result, picture))
         text += f"\n\ncurves: {picture}"

@@ -197,7 +197,8 @@ def learn(
     labels: list[NDArray[np.int64]] = []
     recorded: list[NDArray[Any]] = [np.zeros(0, MOVE_DTYPE)]
     seen, waiting = state.samples, state.waiting
-    with tqdm(total=samples, unit="sample", disable=None, delay=1.0, leave=False) as bar:
+    expected = samples if samples or not isinstance(stream, tuple) else len(stream[1])
+    with tqdm(total=expected, unit="sample", disable=None, delay=1.0, leave=False) as bar:
         for images, classes in _after(first, pieces):
             start = 0
             while start < len(images):

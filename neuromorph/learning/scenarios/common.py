@@ -90,6 +90,7 @@ class Result:
     y_label: str = "validation accuracy, %"
     log_x: bool = True
     notes: tuple[str, ...] = ()
+    network: Network | None = None  # what was learned, where it is one network
 
     def __str__(self) -> str:
         parts = [f"{title}\n{format_table(header, rows)}" for title, header, rows in self.tables]

@@ -2,7 +2,9 @@
 
 A network learns classes 0 to 7; then the read-out alone learns 8 and 9 from k
 samples each, with as many old ones of every class.  The reference is a
-prototype read-out: the mean of the hidden levels of the same samples.
+prototype read-out: the class whose mean of hidden levels is nearest by the
+cosine, means of old classes over all their training samples, those of new
+classes over the k.
 """
 
 from __future__ import annotations
@@ -57,14 +59,16 @@ def run(settings: Settings) -> Result:
     rows: list[list[str]] = []
     found: dict[str, dict[str, Any]] = {}
     lines: dict[str, list[float]] = {"DST read-out": [], "prototype read-out": []}
+    old_means: dict[int, NDArray[np.float64]] | None = None
     for shots in SHOTS:
         scores: dict[str, list[tuple[float, float, float]]] = {name: [] for name in lines}
         for draw in range(repeats):
             picked = _shots(data, shots, draw)
             learned = _teach(base, session, data, picked, shots, settings)
+            nearest, old_means = _prototype(session, base, data, picked, old_means)
             for name, predictions in (
                 ("DST read-out", learned.predict(data.test_images)),
-                ("prototype read-out", _prototype(session, base, data, picked)),
+                ("prototype read-out", nearest),
             ):
                 right = predictions == data.test_labels
                 scores[name].append((right.mean(), right[~isold].mean(), right[isold].mean()))
@@ -140,22 +144,36 @@ def _teach(
 
 
 def _prototype(
-    session: Session, base: Plastic, data: Dataset, picked: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Class whose mean of hidden levels is nearest, by the cosine."""
+    session: Session,
+    base: Plastic,
+    data: Dataset,
+    picked: NDArray[np.int64],
+    old_means: dict[int, NDArray[np.float64]] | None,
+) -> tuple[NDArray[np.int64], dict[int, NDArray[np.float64]]]:
+    """Class of the nearest mean, and the means of old classes to use again."""
+    fixed = session.mapping_of(base)
+    known = np.setdiff1d(np.arange(data.classes), NEW)
 
     def hidden(images: Images) -> NDArray[np.float64]:
-        run = simulate(session.mapping_of(base), images)
-        levels = run.levels(base.layers[-2].stage.name).astype(np.float64)
-        norm = np.linalg.norm(levels, axis=1, keepdims=True)
-        unit: NDArray[np.float64] = levels / np.maximum(norm, 1e-12)
-        return unit
+        levels = simulate(fixed, images).levels(base.layers[-2].stage.name).astype(np.float64)
+        return _unit(levels)
 
-    shots, labels = hidden(data.train_images[picked]), data.train_labels[picked]
-    means = np.stack([shots[labels == c].mean(axis=0) for c in range(data.classes)])
-    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-    nearest: NDArray[np.int64] = np.argmax(hidden(data.test_images) @ means.T, axis=1)
-    return nearest
+    shots = hidden(data.train_images[picked])
+    means = {c: shots[data.train_labels[picked] == c].mean(axis=0) for c in NEW}
+    if old_means is None:
+        old_means = {
+            int(c): hidden(data.train_images[data.train_labels == c]).mean(axis=0) for c in known
+        }
+    means |= old_means
+    prototypes = _unit(np.stack([means[c] for c in range(data.classes)]))
+    nearest: NDArray[np.int64] = np.argmax(hidden(data.test_images) @ prototypes.T, axis=1)
+    return nearest, old_means
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of length one."""
+    unit: NDArray[np.float64] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return unit
 
 
 SCENARIO = Scenario(
