@@ -6,16 +6,20 @@ same on chips without limits.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 
+import neuromorph as nm
 from networks import check_same, random_mapping, random_network, random_samples
 from neuromorph.errors import SimulationError
 from neuromorph.kernels import counting
 from neuromorph.kernels import timed as kernel
+from neuromorph.kernels import traffic as kernel_traffic
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE
 from neuromorph.reference import timed as reference
+from neuromorph.reference import traffic as reference_traffic
 
 
 def outcome(engine, mapping, encoded, **options):
@@ -111,3 +115,67 @@ def test_buffers_that_never_fill_change_nothing_but_ties(seed):
     assert np.array_equal(a.timing.busy, b.timing.busy)
     assert np.array_equal(a.timing.link_packets, b.timing.link_packets)
     assert not b.timing.blocked.any()
+
+
+# --- packets given beforehand
+
+
+def traffic_chip(rng):
+    bits = int(rng.integers(1, 4))
+    return dataclasses.replace(
+        nm.load_chip("gxnor45"),
+        columns=int(rng.integers(1, 6)),
+        rows=int(rng.integers(1, 6)),
+        hop_x_ticks=int(rng.integers(0, 5)),
+        hop_y_ticks=int(rng.choice([0, 1, 5000])),  # beyond the wheel too
+        hop_local_ticks=int(rng.integers(0, 3)),
+        link_ticks=int(rng.integers(0, 4)),
+        buffer=None if rng.random() < 0.5 else int(rng.integers(1, 4)),
+        link_bits=bits,
+        packet_bits=int(rng.integers(1, 3 * bits)),
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_traffic_on_all_engines(seed):
+    rng = np.random.default_rng(seed)
+    chip, packets = traffic_chip(rng), int(rng.integers(0, 300))
+    ticks = np.sort(rng.integers(0, 1 + int(rng.choice([0, 50, 20_000])), packets))
+    tiles = rng.integers(0, chip.rows * chip.columns, (packets, 2))
+    found = []
+    for engine in (
+        reference_traffic.route,
+        kernel_traffic.route,
+        functools.partial(kernel_traffic.route, agenda="heap"),
+    ):
+        hops = [np.zeros(0, HOP_DTYPE)]
+        delivered, timing = engine(chip, ticks, tiles, hops=lambda h, to=hops: to.append(h.copy()))
+        found.append((delivered.tolist(), timing, np.concatenate(hops).tolist()))
+    assert found[0] == found[1] == found[2]
+    delivered, timing, _ = found[0]
+    far = np.abs(np.diff(np.stack(np.divmod(tiles, chip.columns)), axis=2)).sum(axis=2)
+    least = far[0] * chip.hop_y_ticks + far[1] * chip.hop_x_ticks + chip.hop_local_ticks
+    assert (delivered >= ticks + least).all()
+    assert timing.link_packets.sum() == far.sum()
+    if chip.buffer is None:  # every tick is a hop or a wait
+        assert (delivered - ticks - least).sum() == timing.link_waited.sum()
+
+
+@pytest.mark.parametrize(
+    ("ticks", "tiles", "says"),
+    [
+        ([2, 1], [[0, 1], [1, 0]], "ticks of traffic must not be negative and not fall; sort them"),
+        ([-1], [[0, 1]], "ticks of traffic must not be negative and not fall; sort them"),
+        ([0], [[0, 256]], "traffic names tile 256; tiles of 'gxnor45' are 0 to 255"),
+        ([0], [[-1, 2]], "traffic names tile -1; tiles of 'gxnor45' are 0 to 255"),
+        ([0], [[0, 1, 2]], "traffic has ticks of shape [1] and tiles of shape [1, 3]; need "
+                           "integers, [packets] and [packets, 2]"),
+        ([0.5], [[0, 1]], "traffic has ticks of shape [1] and tiles of shape [1, 2]; need "
+                          "integers, [packets] and [packets, 2]"),
+    ],
+)  # fmt: skip
+def test_traffic_that_is_none(ticks, tiles, says):
+    for engine in (kernel_traffic, reference_traffic):
+        with pytest.raises(SimulationError) as caught:
+            engine.route(nm.load_chip("gxnor45"), ticks, tiles)
+        assert str(caught.value) == says

@@ -38,11 +38,10 @@ cdef extern from "timed.h" nogil:
         int32_t barrier_sync, frames_in_flight
         int32_t columns, tile_rows
         int32_t axon, synapse, synapse_lanes
-        int32_t hop_local, barrier
+        int32_t hop_local, link, barrier
         int32_t spike_flits, token_flits
         int32_t buffer, queue
         const int32_t *link_ticks
-        const int32_t *flit_ticks
 
     ctypedef struct tm_results:
         int64_t *counted[TM_COUNTED]
@@ -65,11 +64,9 @@ cdef extern from "timed.h" nogil:
         int64_t packets_made, hops_made
 
     ctypedef struct tm_traffic:
-        int64_t packets
+        int64_t packets, most
         const int64_t *tick
-        const int32_t *source
-        const int32_t *target
-        const int32_t *flits
+        const int64_t *way
         int64_t *delivered
 
     ctypedef struct tm_waiting:
@@ -110,7 +107,7 @@ cdef class TimedRun:
     ``fans`` and ``rows`` are tables of ``timed.h`` as dictionaries.  ``results``
     holds the writable arrays: counted (TM_COUNTED arrays (frames, rows)), started
     and finished (frames), busy, blocked and longest_queue (rows), all int64.
-    ``traffic`` holds packets given beforehand (tick, source, target, flits and
+    ``traffic`` holds packets given beforehand (tick, way, most and
     the writable delivered); then there are no rows.
     """
 
@@ -139,7 +136,7 @@ cdef class TimedRun:
         cdef tm_row *r = NULL
         cdef const tm_traffic *given = NULL
         cdef const int16_t[:, ::1] levels
-        cdef const int64_t[::1] ticks
+        cdef const int64_t[::1] ticks, ways
         cdef int64_t[::1] vector
         cdef int64_t[:, ::1] table
         self.keep = keep
@@ -148,10 +145,10 @@ cdef class TimedRun:
         c.barrier_sync, c.frames_in_flight = chip["barrier_sync"], chip["frames_in_flight"]
         c.columns, c.tile_rows = chip["columns"], chip["tile_rows"]
         c.axon, c.synapse, c.synapse_lanes = chip["axon"], chip["synapse"], chip["synapse_lanes"]
-        c.hop_local, c.barrier = chip["hop_local"], chip["barrier"]
+        c.hop_local, c.link, c.barrier = chip["hop_local"], chip["link"], chip["barrier"]
         c.spike_flits, c.token_flits = chip["spike_flits"], chip["token_flits"]
         c.buffer, c.queue = chip["buffer"], chip["queue"]
-        c.link_ticks, c.flit_ticks = ints(chip["link_ticks"], keep), ints(chip["flit_ticks"], keep)
+        c.link_ticks = ints(chip["link_ticks"], keep)
         if results is not None:
             if len(results["counted"]) != TM_COUNTED:
                 raise ValueError("wrong results")
@@ -171,13 +168,13 @@ cdef class TimedRun:
             vector = results["longest_queue"]
             found.longest_queue = &vector[0]
         if traffic is not None:
-            ticks, vector = traffic["tick"], traffic["delivered"]
-            self.traffic.packets = ticks.shape[0]
+            ticks, ways, vector = traffic["tick"], traffic["way"], traffic["delivered"]
+            if not ticks.shape[0] == ways.shape[0] == vector.shape[0]:
+                raise ValueError("traffic has the wrong shape")
+            self.traffic.packets, self.traffic.most = ticks.shape[0], traffic["most"]
             if ticks.shape[0]:
-                self.traffic.tick, self.traffic.delivered = &ticks[0], &vector[0]
-            self.traffic.source = ints(traffic["source"], keep)
-            self.traffic.target = ints(traffic["target"], keep)
-            self.traffic.flits = ints(traffic["flits"], keep)
+                self.traffic.tick, self.traffic.way = &ticks[0], &ways[0]
+                self.traffic.delivered = &vector[0]
             given = &self.traffic
         try:
             self.fans = <tm_fan *>calloc(len(fans) + 1, sizeof(tm_fan))

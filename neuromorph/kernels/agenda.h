@@ -13,7 +13,7 @@
 #include <string.h>
 
 typedef struct {
-    uint16_t x, y, to_x, to_y;     /* of a packet on its way */
+    uint64_t way;                  /* of a packet: x, y, goal x, goal y, 16 bits each */
     uint32_t about;                /* packet or row */
     uint16_t what, flits;
 } event;
@@ -74,6 +74,7 @@ static far_event heap_take(heap *h) {
 
 typedef struct {
     heap all;
+    event taken;
     int64_t now;
     uint64_t added;
     int failed;
@@ -83,58 +84,88 @@ static inline void agenda_add(agenda *a, int64_t tick, event e) {
     if (!heap_add(&a->all, (far_event){tick, a->added++, e})) a->failed = 1;
 }
 
-/* The next event; its tick is `now`.  0: there is none. */
-static inline int agenda_take(agenda *a, event *e) {
-    if (!a->all.used) return 0;
+/* The next event, valid until the next call; its tick is `now`.  NULL: there is none. */
+static inline const event *agenda_take(agenda *a) {
+    if (!a->all.used) return NULL;
     far_event first = heap_take(&a->all);
     a->now = first.tick;
-    *e = first.event;
-    return 1;
+    a->taken = first.event;
+    return &a->taken;
 }
 
 static void agenda_free(agenda *a) { free(a->all.events); }
 
 #else
 
-enum { AGENDA_WORDS = 64, AGENDA_TICKS = 64 * AGENDA_WORDS };
+enum { AGENDA_WORDS = 64, AGENDA_TICKS = 64 * AGENDA_WORDS, CHUNK_EVENTS = 15 };
+
+/* Events lie in chunks that are used again at once, so few are touched. */
+typedef struct {
+    event events[CHUNK_EVENTS];
+    uint32_t next, unused[3];
+} chunk;
 
 typedef struct {
-    event *events;
-    uint32_t used, room;
+    uint32_t first, last, used;    /* chunks; events in the last one.  0: no event */
+    uint32_t unused;
 } bucket;
 
 typedef struct {
     bucket buckets[AGENDA_TICKS];
     uint64_t filled[AGENDA_WORDS], words; /* buckets with events, words that are not 0 */
+    chunk *chunks;
+    uint32_t chunk_room, chunk_used, chunk_free; /* free ones are a list; 0 is no chunk */
     heap far;
     int64_t now;
-    uint32_t at;                   /* the next event in the bucket of now */
+    uint32_t at;                   /* the next event in the first chunk of now */
     uint64_t added;
     int failed;
 } agenda;
 
-static void bucket_grow(agenda *a, bucket *b) {
-    uint32_t room = b->room ? 2 * b->room : 16;
-    event *more = room ? realloc(b->events, (size_t)room * sizeof(event)) : NULL;
-    if (!more) {
-        a->failed = 1;
-        b->used = 0;               /* the run is over; there is room for one */
-        return;
+/* 0: no memory */
+static uint32_t new_chunk(agenda *a) {
+    uint32_t c = a->chunk_free;
+    if (c) {
+        a->chunk_free = a->chunks[c].next;
+        return c;
     }
-    b->events = more;
-    b->room = room;
+    if (a->chunk_used == a->chunk_room) {
+        uint32_t room = a->chunk_room ? 2 * a->chunk_room : 64;
+        chunk *more = room ? realloc(a->chunks, (size_t)room * sizeof(chunk)) : NULL;
+        if (!more) {
+            a->failed = 1;
+            return 0;
+        }
+        if (!a->chunk_room) a->chunk_used = 1;
+        a->chunks = more;
+        a->chunk_room = room;
+    }
+    return a->chunk_used++;
+}
+
+/* Room for one more event at a tick that has a bucket.  NULL: no memory. */
+static inline event *agenda_room(agenda *a, int64_t tick) {
+    uint32_t i = (uint32_t)tick & (AGENDA_TICKS - 1);
+    bucket *b = &a->buckets[i];
+    if (b->used == 0 || b->used == CHUNK_EVENTS) {
+        uint32_t c = new_chunk(a);
+        if (!c) return NULL;
+        if (b->used) {
+            a->chunks[b->last].next = c;
+        } else {
+            b->first = c;
+            a->filled[i >> 6] |= 1ull << (i & 63);
+            a->words |= 1ull << (i >> 6);
+        }
+        b->last = c;
+        b->used = 0;
+    }
+    return &a->chunks[b->last].events[b->used++];
 }
 
 static inline void agenda_put(agenda *a, int64_t tick, event e) {
-    uint32_t i = (uint32_t)tick & (AGENDA_TICKS - 1);
-    bucket *b = &a->buckets[i];
-    if (b->used == b->room) {
-        bucket_grow(a, b);
-        if (!b->room) return;
-    }
-    b->events[b->used++] = e;
-    a->filled[i >> 6] |= 1ull << (i & 63);
-    a->words |= 1ull << (i >> 6);
+    event *room = agenda_room(a, tick);
+    if (room) *room = e;
 }
 
 static inline void agenda_add(agenda *a, int64_t tick, event e) {
@@ -151,10 +182,15 @@ static inline uint32_t first_bit(uint64_t word, uint32_t from) {
 /* On to the next tick that has events.  0: there is none. */
 static int agenda_advance(agenda *a) {
     uint32_t i = (uint32_t)a->now & (AGENDA_TICKS - 1), word = i >> 6;
-    a->buckets[i].used = 0;
+    bucket *b = &a->buckets[i];
+    if (b->used) {
+        a->chunks[b->first].next = a->chunk_free;
+        a->chunk_free = b->first;
+        b->used = 0;
+        a->filled[word] &= ~(1ull << (i & 63));
+        if (!a->filled[word]) a->words &= ~(1ull << word);
+    }
     a->at = 0;
-    a->filled[word] &= ~(1ull << (i & 63));
-    if (!a->filled[word]) a->words &= ~(1ull << word);
     if (a->words) {
         uint64_t later = a->filled[word] & (~0ull << (i & 63));
         if (!later) {
@@ -175,18 +211,25 @@ static int agenda_advance(agenda *a) {
     return 1;
 }
 
-static inline int agenda_take(agenda *a, event *e) {
+static inline const event *agenda_take(agenda *a) {
     bucket *b = &a->buckets[a->now & (AGENDA_TICKS - 1)];
-    if (a->at == b->used) {
-        if (!agenda_advance(a)) return 0;
-        b = &a->buckets[a->now & (AGENDA_TICKS - 1)];
+    if (b->first == b->last || !b->used) {
+        if (a->at == b->used) {
+            if (!agenda_advance(a)) return NULL;
+            b = &a->buckets[a->now & (AGENDA_TICKS - 1)];
+        }
+    } else if (a->at == CHUNK_EVENTS) {
+        uint32_t c = b->first;
+        b->first = a->chunks[c].next;
+        a->chunks[c].next = a->chunk_free;
+        a->chunk_free = c;
+        a->at = 0;
     }
-    *e = b->events[a->at++];
-    return 1;
+    return &a->chunks[b->first].events[a->at++];
 }
 
 static void agenda_free(agenda *a) {
-    for (int i = 0; i < AGENDA_TICKS; i++) free(a->buckets[i].events);
+    free(a->chunks);
     free(a->far.events);
 }
 

@@ -54,11 +54,10 @@ typedef struct {
     int32_t barrier_sync, frames_in_flight;
     int32_t columns, tile_rows;
     int32_t axon, synapse, synapse_lanes;
-    int32_t hop_local, barrier;
+    int32_t hop_local, link, barrier;
     int32_t spike_flits, token_flits;
     int32_t buffer, queue;         /* packets; 0: without limit */
     const int32_t *link_ticks;     /* (tiles, 4): ticks to cross each link */
-    const int32_t *flit_ticks;     /* (tiles, 4): ticks a flit keeps it busy */
 } tm_chip;
 
 /* What is counted; the frames × rows tables are indexed frame-major. */
@@ -90,12 +89,11 @@ typedef struct {
     int64_t packets_made, hops_made;
 } tm_recording;
 
-/* Packets given beforehand instead of cores, sorted by tick. */
+/* Packets given beforehand instead of cores, sorted by tick; at most `most` at one. */
 typedef struct {
-    int64_t packets;
+    int64_t packets, most;
     const int64_t *tick;
-    const int32_t *source, *target; /* tiles */
-    const int32_t *flits;
+    const int64_t *way;            /* x, y, goal x, goal y: 16 bits each, the first lowest */
     int64_t *delivered;
 } tm_traffic;
 

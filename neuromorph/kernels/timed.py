@@ -175,10 +175,15 @@ def advance(
     sink: PacketSink | None,
     hops: HopSink | None,
     progress: Callable[[int], None] | None = None,
+    *,
+    most: int = 0,
 ) -> None:
-    """From the first event to the last, records handed over on the way."""
+    """From the first event to the last, records handed over on the way.
+
+    ``most`` is the number of packets that may leave in one event.
+    """
     packets = None if sink is None else np.empty(RECORDS, PACKET_DTYPE)
-    routed = None if hops is None else np.empty(RECORDS, HOP_DTYPE)
+    routed = None if hops is None else np.empty(RECORDS + most, HOP_DTYPE)
     over = False
     while not over:
         over, delivered, crossed = run.advance(_bytes(packets), _bytes(routed), EVENTS)
@@ -203,13 +208,13 @@ def chip_table(chip: Chip) -> dict[str, Any]:
         "synapse": times.synapse,
         "synapse_lanes": min(times.synapse_lanes, INT32_MAX),
         "hop_local": times.hop_local,
+        "link": times.link,
         "barrier": times.barrier,
         "spike_flits": chip.packet_flits,
         "token_flits": chip.packet_flits,
         "buffer": chip.buffer or 0,
         "queue": chip.queue or 0,
         "link_ticks": np.tile(np.array(ticks, np.int32), links).ravel(),
-        "flit_ticks": np.tile(np.full(4, times.link, np.int32), links).ravel(),
     }
 
 

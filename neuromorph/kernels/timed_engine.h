@@ -12,7 +12,7 @@ static void note(tm_run *r, int what, const core_row *row, int64_t n) {
 }
 
 static void row_event(tm_run *r, int64_t tick, int32_t row, uint16_t what) {
-    event e = {0, 0, 0, 0, (uint32_t)row, what, 0};
+    event e = {0, (uint32_t)row, what, 0};
     agenda_add(&r->agenda, tick, e);
 }
 
@@ -89,7 +89,7 @@ static inline void depart(tm_run *r, int64_t tick, int32_t p, event e) {
     q->sent = tick;
     q->number = r->sent++;
     e.about = (uint32_t)p;
-    hop(r, tick, e);
+    hop(r, tick, &e);
 }
 
 static void emit(tm_run *r, int64_t tick, int32_t number) {
@@ -122,8 +122,7 @@ static void emit(tm_run *r, int64_t tick, int32_t number) {
     q->holds = ~(int64_t)number;
     row->hops_x += abs(to->tile_x - g->tile_x);
     row->hops_y += abs(to->tile_y - g->tile_y);
-    event e = {(uint16_t)g->tile_x, (uint16_t)g->tile_y, (uint16_t)to->tile_x,
-               (uint16_t)to->tile_y, 0, HOP,
+    event e = {way_from(g->tile_x, g->tile_y, to->tile_x, to->tile_y), 0, HOP,
                (uint16_t)(q->payload ? r->chip.spike_flits : r->chip.token_flits)};
     depart(r, tick, p, e);
     if (--row->remaining) row_event(r, tick + g->gap, number, EMIT);
@@ -148,20 +147,19 @@ static void go_on_sending(tm_run *r, int64_t tick, int32_t number) {
     emit_if_room(r, tick, number);
 }
 
-/* The next packet of a traffic given beforehand. */
+/* The next packets of a traffic given beforehand: all of this tick. */
 static void inject(tm_run *r, int64_t tick) {
     const tm_traffic *t = r->traffic;
-    int64_t i = r->injected++;
-    int32_t p = new_packet(r), columns = r->chip.columns;
-    if (p < 0) return;
-    r->packets[p].holds = NOWHERE;
-    r->packets[p].source = t->source[i];
-    r->packets[p].target = t->target[i];
-    event e = {(uint16_t)(t->source[i] % columns), (uint16_t)(t->source[i] / columns),
-               (uint16_t)(t->target[i] % columns), (uint16_t)(t->target[i] / columns), 0, HOP,
-               (uint16_t)t->flits[i]};
-    depart(r, tick, p, e);
-    if (i + 1 < t->packets) row_event(r, t->tick[i + 1], 0, EMIT);
+    int64_t i = r->injected;
+    for (; i < t->packets && t->tick[i] == tick; i++) {
+        int32_t p = new_packet(r);
+        if (p < 0) return;
+        r->packets[p].holds = NOWHERE;
+        event e = {(uint64_t)t->way[i], 0, HOP, (uint16_t)r->chip.spike_flits};
+        depart(r, tick, p, e);
+    }
+    r->injected = i;
+    if (i < t->packets) row_event(r, t->tick[i], 0, EMIT);
 }
 
 /* --- receiving */
@@ -312,36 +310,49 @@ static int next_act(tm_run *r) {
 }
 
 enum { MOST = 8 };                 /* records that one event makes, and a few more */
+enum { BETWEEN_CHECKS = 4096 };    /* events */
 
-static int full(const tm_recording *made) {
-    return (made->packets && made->packets_made + MOST > made->packet_room) ||
-           (made->hops && made->hops_made + MOST > made->hop_room);
+static int full(const tm_run *r) {
+    const tm_recording *made = r->recording;
+    int64_t most = MOST + (r->traffic ? r->traffic->most : 0);
+    return (made->packets && made->packets_made + most > made->packet_room) ||
+           (made->hops && made->hops_made + most > made->hop_room);
 }
 
 static int advance(tm_run *r, tm_recording *made, int64_t events) {
     r->recording = made;
     made->packets_made = made->hops_made = 0;
-    while (events-- > 0 && !full(made)) {
-        event e;
-        if (r->failed || r->agenda.failed) return TM_NO_MEMORY;
-        if (!agenda_take(&r->agenda, &e)) {
+    int records = made->packets || made->hops;
+    for (int64_t left = 0;; left--) {
+        if (left == 0) {
+            if (r->failed || r->agenda.failed) return TM_NO_MEMORY;
+            if (events <= 0) return TM_PAUSED;
+            left = events < BETWEEN_CHECKS ? events : BETWEEN_CHECKS;
+            events -= left;
+        }
+        if (records && full(r)) return TM_PAUSED;
+        const event *e = agenda_take(&r->agenda);
+        if (!e) {
             int act = next_act(r);
             if (act != TM_PAUSED) return act;
             continue;
         }
         int64_t tick = r->agenda.now;
-        switch (e.what) {
-        case HOP: hop(r, tick, e); break;
-        case DELIVER: deliver(r, tick, e); break;
-        case LINK_FREE: link_free(r, tick, e.about); break;
-        case SERVED: served(r, tick, (int32_t)e.about); break;
-        case FIRED: fired(r, tick, (int32_t)e.about); break;
+        if (e->what == HOP) {
+            hop(r, tick, e);
+            continue;
+        }
+        int32_t about = (int32_t)e->about;
+        switch (e->what) {
+        case DELIVER: deliver(r, tick, *e); break;
+        case LINK_FREE: link_free(r, tick, about); break;
+        case SERVED: served(r, tick, about); break;
+        case FIRED: fired(r, tick, about); break;
         default:
             if (r->traffic) inject(r, tick);
-            else emit_if_room(r, tick, (int32_t)e.about);
+            else emit_if_room(r, tick, about);
         }
     }
-    return TM_PAUSED;
 }
 
 static int64_t frames_done(const tm_run *r) { return r->frames_done; }
@@ -389,7 +400,8 @@ static void free_run(tm_run *r) {
     }
     free(r->rows);
     free(r->read_out);
-    free(r->links);
+    free(r->link_memory);
+    free(r->gates);
     free(r->packets);
     agenda_free(&r->agenda);
     free(r);
@@ -426,13 +438,15 @@ static tm_run *make(const tm_chip *chip, const tm_fan *fans, const tm_row *rows,
     r->packet_free = -1;
     r->rows = zeros(row_count, sizeof(core_row));
     r->read_out = zeros(frames, sizeof(int32_t));
-    r->links = zeros(link_count(r), sizeof(mesh_link));
-    if (!r->rows || !r->read_out || !r->links) goto fail;
+    r->link_memory = zeros(link_count(r) + 1, sizeof(mesh_link));
+    r->gates = zeros(r->limited ? link_count(r) : 0, sizeof(gate));
+    if (!r->rows || !r->read_out || !r->link_memory || !r->gates) goto fail;
+    r->links = (mesh_link *)(((uintptr_t)r->link_memory + 31) & ~(uintptr_t)31);
     for (int64_t i = 0; i < link_count(r); i++) {
         r->links[i].ticks = chip->link_ticks[i];
-        r->links[i].flit_ticks = chip->flit_ticks[i];
-        r->links[i].room = chip->buffer ? chip->buffer : UNLIMITED;
-        r->links[i].waiting.first = r->links[i].waiting.last = -1;
+        if (!r->limited) continue;
+        r->gates[i].room = chip->buffer ? chip->buffer : UNLIMITED;
+        r->gates[i].waiting.first = r->gates[i].waiting.last = -1;
     }
     for (int32_t i = 0; i < row_count; i++)
         if (!make_row(r, &r->rows[i], &rows[i])) goto fail;

@@ -12,6 +12,12 @@
 
 enum { EMIT, HOP, DELIVER, SERVED, FIRED, LINK_FREE };
 
+#if defined(__GNUC__)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE inline
+#endif
+
 #define NOWHERE INT64_MIN          /* holds no place */
 #define UNLIMITED (1 << 30)
 #define NOT_SENT UINT64_MAX        /* number of a packet that is free */
@@ -29,13 +35,19 @@ typedef struct {
     int32_t first, last;           /* packets; -1: none */
 } queue;
 
+/* What every hop touches: half a cache line. */
 typedef struct {
-    int64_t free_at, packets, waited, longest;
-    int32_t ticks, flit_ticks, busy;
-    int32_t room;                  /* in the buffer it leads to */
+    int64_t free_at, packets, waited;
+    uint32_t longest;
+    int32_t ticks;
+} mesh_link;
+
+/* What is needed besides with finite buffers. */
+typedef struct {
+    int32_t busy, room;            /* room in the buffer it leads to */
     queue waiting;
     int64_t gives_back;            /* place of the packet that is leaving */
-} mesh_link;
+} gate;
 
 typedef struct {
     tm_row given;
@@ -63,7 +75,9 @@ struct tm_run {
     int32_t row_count, read_outs, limited;
     int64_t frames, next_frame, frames_done, step, injected;
     int32_t *read_out;
-    mesh_link *links;
+    mesh_link *links;              /* in `link_memory`, aligned */
+    void *link_memory;
+    gate *gates;                   /* limited: one a link */
     packet *packets;
     int32_t packet_free, packet_room, packet_used;
     int64_t alive;
@@ -120,6 +134,10 @@ static int32_t leave(tm_run *r, queue *q) {
 
 /* --- what is recorded */
 
+static uint64_t way_from(int32_t x, int32_t y, int32_t to_x, int32_t to_y) {
+    return (uint64_t)x | (uint64_t)y << 16 | (uint64_t)to_x << 32 | (uint64_t)to_y << 48;
+}
+
 static void record_hop(tm_run *r, int64_t tick, uint64_t number, uint32_t router, uint32_t side,
                        int64_t waited) {
     tm_recording *made = r->recording;
@@ -129,45 +147,47 @@ static void record_hop(tm_run *r, int64_t tick, uint64_t number, uint32_t router
 
 /* --- links */
 
-static inline void cross(tm_run *r, int64_t tick, int64_t waited, event e, int64_t link) {
+/* The head of a packet starts over a link, after `waited` ticks at its router.
+ * The last link leads into the core at once, unless there has to be room. */
+static ALWAYS_INLINE void cross(tm_run *r, int64_t tick, int64_t waited, const event *at,
+                                int64_t link) {
+    static const int64_t step[4] = {1, -1, 1 << 16, -(1 << 16)};
+    uint64_t way = at->way + (uint64_t)step[link & 3];
+    uint32_t about = at->about;
+    uint16_t flits = at->flits;
     mesh_link *l = &r->links[link];
     l->packets++;
     l->waited += waited;
-    if (waited > l->longest) l->longest = waited;
+    l->longest = waited > l->longest ? (uint32_t)waited : l->longest;
     if (r->recording->hops)
-        record_hop(r, tick, r->packets[e.about].number, (uint32_t)(link >> 2), link & 3, waited);
-    switch (link & 3) {
-    case 0: e.x++; break;
-    case 1: e.x--; break;
-    case 2: e.y++; break;
-    default: e.y--;
-    }
-    e.what = HOP;
-    agenda_add(&r->agenda, tick + waited + l->ticks, e);
+        record_hop(r, tick, r->packets[about].number, (uint32_t)(link >> 2), link & 3, waited);
+    int over = !r->limited && (uint32_t)way == way >> 32;
+    event next = {way, about, over ? DELIVER : HOP, flits};
+    agenda_add(&r->agenda, tick + waited + l->ticks + (over ? r->chip.hop_local : 0), next);
 }
 
 static void start(tm_run *r, int64_t tick, int64_t link, int32_t p) {
-    mesh_link *l = &r->links[link];
+    gate *g = &r->gates[link];
     packet *q = &r->packets[p];
-    l->busy = 1;
-    l->room--;
-    l->gives_back = q->holds;
+    g->busy = 1;
+    g->room--;
+    g->gives_back = q->holds;
     q->holds = link;
-    event done = {0, 0, 0, 0, (uint32_t)link, LINK_FREE, 0};
-    agenda_add(&r->agenda, tick + (int64_t)l->flit_ticks * q->at.flits, done);
-    cross(r, q->since, tick - q->since, q->at, link);
+    event done = {0, (uint32_t)link, LINK_FREE, 0};
+    agenda_add(&r->agenda, tick + (int64_t)r->chip.link * q->at.flits, done);
+    cross(r, q->since, tick - q->since, &q->at, link);
 }
 
 static void try_link(tm_run *r, int64_t tick, int64_t link) {
-    mesh_link *l = &r->links[link];
-    if (!l->busy && l->room > 0 && l->waiting.first >= 0)
-        start(r, tick, link, leave(r, &l->waiting));
+    gate *g = &r->gates[link];
+    if (!g->busy && g->room > 0 && g->waiting.first >= 0)
+        start(r, tick, link, leave(r, &g->waiting));
 }
 
 static void give_back(tm_run *r, int64_t tick, int64_t place) {
     if (place == NOWHERE) return;
     if (place >= 0) {
-        r->links[place].room++;
+        r->gates[place].room++;
         try_link(r, tick, place);
         return;
     }
@@ -177,9 +197,9 @@ static void give_back(tm_run *r, int64_t tick, int64_t place) {
 }
 
 static void link_free(tm_run *r, int64_t tick, int64_t link) {
-    mesh_link *l = &r->links[link];
-    l->busy = 0;
-    give_back(r, tick, l->gives_back);
+    gate *g = &r->gates[link];
+    g->busy = 0;
+    give_back(r, tick, g->gives_back);
     try_link(r, tick, link);
 }
 
@@ -206,29 +226,34 @@ static void at_core(tm_run *r, int64_t tick, event e) {
     enter(r, tick, e);
 }
 
+static ALWAYS_INLINE int64_t router_of(const tm_run *r, uint64_t way) {
+    return (int64_t)(uint16_t)(way >> 16) * r->chip.columns + (uint16_t)way;
+}
+
 /* The head of a packet is at a router: x first, then y. */
-static inline void hop(tm_run *r, int64_t tick, event e) {
-    int64_t link = ((int64_t)e.y * r->chip.columns + e.x) * 4;
-    if (e.x != e.to_x) {
-        link += e.x > e.to_x;
-    } else if (e.y != e.to_y) {
-        link += 2 + (e.y > e.to_y);
-    } else {
-        at_core(r, tick, e);
+static ALWAYS_INLINE void hop(tm_run *r, int64_t tick, const event *e) {
+    uint64_t way = e->way;
+    int32_t x = (uint16_t)way, y = (uint16_t)(way >> 16);
+    int32_t to_x = (uint16_t)(way >> 32), to_y = (uint16_t)(way >> 48);
+    int turn = x == to_x;          /* arithmetic: no branch would be foreseen */
+    int side = 2 * turn + (turn ? y > to_y : x > to_x);
+    int64_t link = ((int64_t)y * r->chip.columns + x) * 4 + side;
+    if (turn && y == to_y) {
+        at_core(r, tick, *e);
         return;
     }
     if (!r->limited) {
         mesh_link *l = &r->links[link];
         int64_t begin = tick > l->free_at ? tick : l->free_at;
-        l->free_at = begin + (int64_t)l->flit_ticks * e.flits;
+        l->free_at = begin + (int64_t)r->chip.link * e->flits;
         cross(r, tick, begin - tick, e, link);
         return;
     }
-    packet *q = &r->packets[e.about];
+    packet *q = &r->packets[e->about];
     q->since = tick;
     q->wants = link;
-    q->at = e;
-    join(r, &r->links[link].waiting, (int32_t)e.about);
+    q->at = *e;
+    join(r, &r->gates[link].waiting, (int32_t)e->about);
     try_link(r, tick, link);
 }
 
@@ -236,7 +261,7 @@ static void deliver(tm_run *r, int64_t tick, event e) {
     packet *q = &r->packets[e.about];
     int64_t place = q->holds;
     if (r->recording->hops)
-        record_hop(r, tick, q->number, (uint32_t)(e.y * r->chip.columns + e.x), TM_SIDES - 1, 0);
+        record_hop(r, tick, q->number, (uint32_t)router_of(r, e.way), TM_SIDES - 1, 0);
     entered(r, tick, (int32_t)e.about);
     if (r->limited) give_back(r, tick, place);
 }

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["HOP_DTYPE", "PACKET_DTYPE", "SIDES", "TOKEN", "HopSink", "PacketSink"]
+from neuromorph.chip import Chip
+from neuromorph.errors import SimulationError
+
+__all__ = ["HOP_DTYPE", "PACKET_DTYPE", "SIDES", "TOKEN", "HopSink", "PacketSink", "check_traffic"]
 
 # One packet on its way from a source row to a destination row.  ``payload`` is
 # the level (or the power of two of a bitplane spike); a token has payload 0
@@ -36,3 +39,34 @@ PacketSink = Callable[[NDArray[Any]], None]
 SIDES = ("east", "west", "south", "north", "core")
 HOP_DTYPE = np.dtype([("tick", "<i8"), ("packet", "<u8"), ("link", "<u4"), ("waited", "<u4")])
 HopSink = Callable[[NDArray[Any]], None]
+
+
+def check_traffic(
+    chip: Chip, ticks: ArrayLike, tiles: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ticks and (source, destination) tiles of packets given beforehand, as int64.
+
+    Raises
+    ------
+    SimulationError
+        Ticks that fall or are negative, tiles that are not there.
+    """
+    left, ends = np.asarray(ticks), np.asarray(tiles)
+    if (
+        left.ndim != 1
+        or ends.shape != (len(left), 2)
+        or not {left.dtype.kind, ends.dtype.kind} <= {*"iu"}
+    ):
+        raise SimulationError(
+            f"traffic has ticks of shape {list(left.shape)} and tiles of shape "
+            f"{list(ends.shape)}; need integers, [packets] and [packets, 2]"
+        )
+    if len(left) and (left[0] < 0 or (np.diff(left) < 0).any()):
+        raise SimulationError("ticks of traffic must not be negative and not fall; sort them")
+    count = chip.rows * chip.columns
+    if len(ends) and not 0 <= ends.min() <= ends.max() < count:
+        raise SimulationError(
+            f"traffic names tile {ends.min() if ends.min() < 0 else ends.max()}; tiles of "
+            f"{chip.name!r} are 0 to {count - 1}"
+        )
+    return np.ascontiguousarray(left, np.int64), ends.astype(np.int64)

@@ -165,7 +165,10 @@ class Mesh:
         self.record(packet, SIDES.index(link.side), packet.since, waited)
         x, y = STEPS[link.side]
         packet.tile = packet.tile[0] + x, packet.tile[1] + y
-        self.agenda.add(tick + link.ticks, self.arrive, packet)
+        if packet.tile == packet.goal and not self.is_limited:
+            self.agenda.add(tick + link.ticks + self.times.hop_local, self.deliver, packet)
+        else:
+            self.agenda.add(tick + link.ticks, self.arrive, packet)
 
     def try_link(self, tick: int, link: Link) -> None:
         if link.is_busy or link.room == 0 or not link.waiting:
