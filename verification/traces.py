@@ -209,7 +209,8 @@ def mutate_values(file: h5py.File, rng: random.Random) -> None:
     file.visititems(lambda n, t: names.append(n) if isinstance(t, h5py.Dataset) else None)
     for _ in range(rng.randint(1, 3)):
         name = rng.choice(names)
-        if name not in file or file[name].size > MOST_CELLS:  # one that is huge already
+        # not one that is gone, without rows or huge already
+        if name not in file or file[name].ndim == 0 or file[name].size > MOST_CELLS:
             continue
         data = file[name]
         kinds = ["cell", "cell", "all", "dtype", "shape", "attribute", "gone", "json", "huge"]
