@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import resource
@@ -203,14 +204,19 @@ def mutate_bytes(good: bytes, rng: random.Random) -> bytes:
     return bytes(bad)
 
 
+def is_ordinary(data: h5py.Dataset) -> bool:
+    """Whether it can be read here: it has rows, and was not made huge before."""
+    cells = max(data.size, math.prod(data.chunks or ()))
+    return data.ndim > 0 and cells <= MOST_CELLS
+
+
 def mutate_values(file: h5py.File, rng: random.Random) -> None:
     """Change one to three things that HDF5 has no checksum against."""
     names: list[str] = []
     file.visititems(lambda n, t: names.append(n) if isinstance(t, h5py.Dataset) else None)
     for _ in range(rng.randint(1, 3)):
         name = rng.choice(names)
-        # not one that is gone, without rows or huge already
-        if name not in file or file[name].ndim == 0 or file[name].size > MOST_CELLS:
+        if name not in file or not is_ordinary(file[name]):
             continue
         data = file[name]
         kinds = ["cell", "cell", "all", "dtype", "shape", "attribute", "gone", "json", "huge"]

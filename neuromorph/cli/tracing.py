@@ -164,25 +164,36 @@ def trace_export(
     type=click.Path(path_type=Path, dir_okay=False),
     help="HTML file to write; default the name of the trace with .html.",
 )
+@click.option(
+    "--png",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the main charts as PNG too; needs matplotlib.",
+)
 @prices_option
 @as_json
-def report(file: Path, out: Path | None, prices: str, as_json: bool) -> None:
+def report(file: Path, out: Path | None, png: Path | None, prices: str, as_json: bool) -> None:
     """Write one HTML page about the trace FILE, charts included.
 
     Activity, cores, links, latency, energy, rest and provenance.  The page
     needs no network and runs no script.
     """
     from neuromorph.energy import load_prices
-    from neuromorph.report import write_report
+    from neuromorph.report import write_figure, write_report
     from neuromorph.trace import Trace
 
     table = load_prices(prices)
     target = file.with_suffix(".html") if out is None else out
-    check_outputs([target], [file, prices])
+    check_outputs([target, png], [file, prices])
     with Trace(file) as trace:
+        if png is not None:
+            write_figure(trace, png, prices=table)
         written = write_report(trace, target, prices=table)
         complete = trace.complete
     size = written.stat().st_size
     record = {"trace": str(file), "complete": complete, "report": str(written), "bytes": size}
     note = "" if complete else "; the run did not finish, the page says so"
-    emit(as_json, record, f"{written} ({size:,} bytes){note}")
+    text = f"{written} ({size:,} bytes){note}"
+    if png is not None:
+        record["png"] = str(png)
+        text += f"\n{png} ({png.stat().st_size:,} bytes)"
+    emit(as_json, record, text)

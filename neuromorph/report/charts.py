@@ -12,7 +12,7 @@ from neuromorph.report.drawing import colour_of, scaled
 from neuromorph.report.gather import Raster
 from neuromorph.trace import Trace
 
-__all__ = ["Layer", "area_chart", "latency_chart", "raster_chart"]
+__all__ = ["Layer", "area_chart", "latency_chart", "latency_parts", "raster_chart"]
 
 WIDTH = 1000  # of the box that templates stretch
 SHADES = 6
@@ -103,7 +103,15 @@ def area_chart(parts: dict[str, NDArray[Any]], layers: list[Layer]) -> dict[str,
 def latency_chart(
     trace: Trace, arrived: NDArray[np.int64] | None, layers: list[Layer]
 ) -> dict[str, Any] | None:
-    """Where the time of every sample went, in µs; None without time.
+    """Where the time of every sample went, in µs; None without time."""
+    parts = latency_parts(trace, arrived, layers)
+    return None if parts is None else _areas(parts)
+
+
+def latency_parts(
+    trace: Trace, arrived: NDArray[np.int64] | None, layers: list[Layer]
+) -> list[tuple[str, str, NDArray[Any]]] | None:
+    """(name, colour, µs of every sample) of the parts of the latency; None without time.
 
     A sample belongs to a layer from the last packet the layer got for it to the
     last packet the next layer got: its own work and its sending.
@@ -113,13 +121,11 @@ def latency_chart(
         return None
     to_us = trace.tick_s * 1e6
     if arrived is None:
-        return _areas([("whole latency", PORT, (finish - start) * to_us)])
+        return [("whole latency", PORT, (finish - start) * to_us)]
     names = [("input is sent", PORT), *((layer.name, layer.fill) for layer in layers)]
     edges = [start, *np.clip(arrived.T, start, finish), finish]
     edges = list(np.maximum.accumulate(np.stack(edges), axis=0))
-    return _areas(
-        [(name, fill, (b - a) * to_us) for (name, fill), a, b in zip(names, edges, edges[1:])]
-    )
+    return [(name, fill, (b - a) * to_us) for (name, fill), a, b in zip(names, edges, edges[1:])]
 
 
 def _areas(parts: list[tuple[str, str, NDArray[Any]]]) -> dict[str, Any]:

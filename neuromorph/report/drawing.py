@@ -17,7 +17,17 @@ from neuromorph.chip import Chip
 from neuromorph.errors import SimulationError
 from neuromorph.mapping import Slice
 
-__all__ = ["COLOURS", "Mesh", "colour_of", "how_many", "scaled", "short", "template", "write_text"]
+__all__ = [
+    "COLOURS",
+    "Mesh",
+    "colour_of",
+    "how_many",
+    "scaled",
+    "short",
+    "template",
+    "write_bytes",
+    "write_text",
+]
 
 # Okabe-Ito colours, told apart by colour-blind readers too, and the text that reads on each.
 COLOURS = (
@@ -129,10 +139,15 @@ def write_text(target: Path, text: str, what: str) -> Path:
     ------
     SimulationError
     """
+    return write_bytes(target, text.encode(), what)
+
+
+def write_bytes(target: Path, data: bytes, what: str) -> Path:
+    """As :func:`write_text`."""
     partial = target.with_name(target.name + ".partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(data)
         partial.replace(target)
     except BaseException as error:
         with suppress(OSError):

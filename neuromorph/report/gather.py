@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorph.mapping.packets import SIDES
 from neuromorph.trace import Trace
 
 __all__ = ["Raster", "Traffic", "events_by_layer", "gather_raster", "gather_traffic", "link_loads"]
@@ -16,6 +17,7 @@ __all__ = ["Raster", "Traffic", "events_by_layer", "gather_raster", "gather_traf
 Ints = NDArray[np.int64]
 Link = tuple[int, int, int, int]  # tile from (x, y), tile to (x, y)
 
+STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # of the sides of a router
 MARKS = 20_000  # spikes drawn one by one; more saturate a picture and are binned
 TIME_BINS = 240
 ROW_BINS = 120  # of all layers together
@@ -30,11 +32,13 @@ class Traffic:
     """Packets by source and target row, tokens included, and when the last one of a layer came.
 
     ``arrived`` int64 (samples, layers): tick of the last delivery to a core of
-    the layer; −1 where there was none.
+    the layer; −1 where there was none.  ``waited``: ticks that packets waited
+    for every link, None where hops were not recorded.
     """
 
     packets: Counter[tuple[int, int]] = field(default_factory=Counter)
     arrived: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    waited: Counter[Link] | None = None
 
 
 def gather_traffic(trace: Trace) -> Traffic:
@@ -53,7 +57,25 @@ def gather_traffic(trace: Trace) -> Traffic:
         known = there & (block["sample"] < trace.samples)
         at = block["sample"][known], layer_of[block["target"][known]]
         np.maximum.at(traffic.arrived, at, block["delivered"][known])
+    if trace.holds("hops"):
+        traffic.waited = _waited(trace)
     return traffic
+
+
+def _waited(trace: Trace) -> Counter[Link]:
+    """Ticks waited for every link between tiles."""
+    columns, sides = trace.chip.columns, len(SIDES)
+    waited: Counter[Link] = Counter()
+    for block in trace.blocks("hops"):
+        links, place = np.unique(block["link"], return_inverse=True)
+        # float64 weights are exact: a block has far fewer than 2**53 ticks
+        ticks = np.bincount(place, weights=block["waited"]).astype(np.int64)
+        for link, number in zip(links.tolist(), ticks.tolist()):
+            router, side = divmod(link, sides)
+            if side < len(STEPS):
+                y, x = divmod(router, columns)
+                waited[x, y, x + STEPS[side][0], y + STEPS[side][1]] += number
+    return waited
 
 
 def link_loads(trace: Trace, packets: Counter[tuple[int, int]]) -> Counter[Link]:

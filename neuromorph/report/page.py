@@ -182,7 +182,7 @@ def _links(trace: Trace, traffic: Traffic) -> dict[str, Any]:
     mesh = Mesh.of(trace.chip, trace.slices, MESH_BOX, LARGEST_TILE, 0)
     loads = link_loads(trace, traffic.packets)
     most = max(loads.values(), default=1)
-    side, lines = mesh.side, []
+    side, lines, waited = mesh.side, [], traffic.waited
     for (x, y, to_x, to_y), number in sorted(loads.items(), key=lambda item: item[1]):
         dx, dy = to_x - x, to_y - y
         width = max(1.5, 0.12 * side * number / most)
@@ -190,7 +190,8 @@ def _links(trace: Trace, traffic: Traffic) -> dict[str, Any]:
             {
                 "path": _arrow(x + 0.5, y + 0.5, dx, dy, side, width),
                 "shade": 0.25 + 0.75 * number / most,
-                "label": f"tile {x},{y} to {to_x},{to_y}: {number:,} packets",
+                "label": f"tile {x},{y} to {to_x},{to_y}: {number:,} packets"
+                + ("" if waited is None else f", waited {waited[x, y, to_x, to_y]:,} ticks"),
             }
         )
     total = sum(loads.values())
@@ -198,6 +199,10 @@ def _links(trace: Trace, traffic: Traffic) -> dict[str, Any]:
     if total:
         x, y, to_x, to_y = max(loads, key=lambda link: (loads[link], link))
         note += f"; the busiest, {x},{y} to {to_x},{to_y}, took {most:,} ({most / total:.0%})"
+    if waited:
+        x, y, to_x, to_y = max(waited, key=lambda link: (waited[link], link))
+        mean = sum(waited.values()) * trace.tick_s * 1e9 / max(total, 1)
+        note += f". A crossing waited {mean:,.3g} ns on average, most at {x},{y} to {to_x},{to_y}"
     tiles = [(x * side, y * side) for y in range(mesh.rows) for x in range(mesh.columns)]
     return {"mesh": mesh, "lines": lines, "tiles": tiles, "note": note + "."}
 
