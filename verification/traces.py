@@ -157,7 +157,7 @@ def start(mapping: nm.Mapping, images: np.ndarray, kind: tuple[str, str], path: 
 
 # --- mutations
 
-MOST_CELLS = 1 << 20
+MOST_CELLS = 1 << 19
 EXTREMES = (
     0, 1, -1, 2, 127, 255, 256, -(1 << 31), (1 << 32) - 1, 1 << 40, (1 << 63) - 1, -(1 << 63)
 )  # fmt: skip
