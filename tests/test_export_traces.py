@@ -8,6 +8,7 @@ Perfetto has no library to open a file with: its documented schema is checked
 """
 
 import csv
+import importlib.util
 import itertools
 import json
 import subprocess
@@ -20,14 +21,15 @@ import pytest
 import neuromorph as nm
 from networks import random_mapping, random_network, random_samples
 from neuromorph.data import load_data
-from neuromorph.errors import TraceError
+from neuromorph.errors import MissingDependencyError, TraceError
 from neuromorph.events import ACTIONS
 from neuromorph.interop import TARGETS, export_trace
 from neuromorph.kernels import timed
 from neuromorph.trace import Recorder, Trace
 
 REQUIRED = {"M": {"name", "pid", "args"}, "X": {"ts", "dur", "pid", "tid", "name"},
-            "C": {"ts", "pid", "name", "args"}}  # fmt: skip
+            "C": {"ts", "pid", "name", "args"}, "s": {"ts", "pid", "tid", "name", "cat", "id"},
+            "f": {"ts", "pid", "tid", "name", "cat", "id", "bp"}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +113,52 @@ def test_csv_of_counts_alone(traces, tmp_path):
     assert "start" not in table(folder / "samples.csv")
 
 
+def of_nir(path):
+    """Layer → event data of an exported file, read by NIR itself."""
+    import nir
+
+    return {name: node.observables["spikes"] for name, node in nir.read_data(path).nodes.items()}
+
+
+def test_nir_reads_every_spike(traces, tmp_path):
+    pytest.importorskip("nir", reason="nir is not installed")
+    for key in (("timed", "packets"), ("count", "spikes")):
+        out = export(traces[key], tmp_path / f"{key[0]}.nir.h5", "nir")
+        with Trace(traces[key]) as trace:
+            spikes = trace.spikes()
+            found_nodes, names = of_nir(out), ["input", "conv1", "conv2", "fc3"]
+            assert set(found_nodes) == set(names)
+            for layer, name in enumerate(names):
+                data = found_nodes[name]
+                assert type(data).__name__ == "ValuedEventData"
+                assert data.n_neurons == trace.network_info.spiking_sizes[layer]
+                there = data.idx >= 0
+                assert (np.isinf(data.time) == ~there).all()
+                assert (data.time[there] <= data.t_max).all()
+                assert (np.diff(np.where(there, data.time, 1e9), axis=1) >= 0).all()
+                sample = np.nonzero(there)[0]
+                found = zip(sample, data.idx[there], data.value[there])
+                mine = spikes["layer"] == layer
+                wanted = zip(*(spikes[n][mine] for n in ("sample", "neuron", "level")))
+                assert sorted(found) == list(wanted)
+
+
+def test_nir_needs_its_package_and_room(traces, tmp_path, monkeypatch):
+    monkeypatch.setattr("neuromorph.interop.nir_events.MOST_CELLS", 5000)
+    with pytest.raises(
+        (TraceError, MissingDependencyError), match=r"fewer samples|pip install nir"
+    ):
+        export(traces["count", "spikes"], tmp_path / "out", "nir")
+    monkeypatch.setitem(sys.modules, "nir", None)
+    with pytest.raises(MissingDependencyError, match="export to nir needs the package nir, which"):
+        export(traces["count", "spikes"], tmp_path / "out", "nir")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("to", TARGETS)
 def test_only_the_first_samples(to, traces, tmp_path):
+    if to == "nir":
+        pytest.importorskip("nir", reason="nir is not installed")
     out = export(traces["timed", "packets"], tmp_path / "out", to, samples=2)
     if to == "csv":
         for name in ("samples", "counts", "spikes", "packets"):
@@ -123,6 +169,8 @@ def test_only_the_first_samples(to, traces, tmp_path):
     elif to == "sonata":
         with h5py.File(out) as file:
             assert {int(s) for p in file["spikes"].values() for s in p["sample"]} == {0, 1}
+    elif to == "nir":
+        assert {data.idx.shape[0] for data in of_nir(out).values()} == {2}
     else:
         events = json.loads(out.read_text(encoding="utf-8"))["traceEvents"]
         assert {e["name"] for e in events if e["ph"] == "X"} == {"sample 0", "sample 1"}
@@ -158,6 +206,10 @@ def test_sanafe_messages(traces, tmp_path):
         cores = {f"{s.core}.0" for s in trace.slices}
         assert set(messages["dest_hw"]) == cores
         assert set(messages["src_hw"]) < cores | {"input"}
+        least = np.array([float(t) for t in messages["min_hop_delay"]])
+        took = np.array([float(t) for t in messages["network_delay"]])
+        assert (took >= least * (1 - 1e-9)).all()
+        assert np.isclose(took, least).any()
         assert set(messages["processing_delay"]) == {""}
 
 
@@ -246,6 +298,18 @@ def test_perfetto_keeps_the_schema(seed, traces, tmp_path):
         assert sum(e["args"]["tokens"] for e in arrivals) == trace.counts.total("token_in")
         counted = sum(e["args"]["packets"] for e in events if e["ph"] == "C")
         assert counted == trace.packet_count
+        # an arrow for each sample and pair of cores, from a slice into a slice
+        arrows = {ph: {e["id"]: e for e in events if e["ph"] == ph} for ph in "sf"}
+        packets = trace.packets()
+        pairs = set(zip(*(packets[n].tolist() for n in ("sample", "source", "target"))))
+        assert len(pairs) == len(arrows["s"]) == len(arrows["f"])
+        for ph, found in arrows.items():
+            for number, event in found.items():
+                assert event["ts"] <= arrows["f"][number]["ts"]
+                track = tracks[event["pid"], event["tid"], "X"]
+                assert any(
+                    x["ts"] - 1e-6 <= event["ts"] <= x["ts"] + x["dur"] + 1e-6 for x in track
+                ), (ph, event)
         spans = {e["name"]: e["dur"] for e in events if e["ph"] == "X" and e["pid"] == 2}
         took = (trace.finished_ticks - trace.started_ticks) * trace.tick_s * 1e6
         assert [spans[f"sample {s}"] for s in range(len(trace))] == pytest.approx(took.tolist())
@@ -354,6 +418,8 @@ def test_a_failed_export_leaves_nothing(traces, tmp_path, monkeypatch):
     with Trace(traces["timed", "packets"]) as trace:
         monkeypatch.setattr(Trace, "blocks", fail)
         for to in TARGETS:
+            if to == "nir" and importlib.util.find_spec("nir") is None:
+                continue
             with pytest.raises(TraceError, match=r"cannot export to .*: No space left"):
                 export_trace(trace, tmp_path / "out", to=to)
     assert list(tmp_path.iterdir()) == []
@@ -361,6 +427,8 @@ def test_a_failed_export_leaves_nothing(traces, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("to", TARGETS)
 def test_a_run_that_did_not_finish(to, tmp_path):
+    if to == "nir":
+        pytest.importorskip("nir", reason="nir is not installed")
     mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
     encoded = mapping.network.encode(load_data("digits").test_images[:3])
     recorder = Recorder(tmp_path / "run.h5", mapping, detail="packets", mode="timed")
@@ -381,6 +449,8 @@ def test_a_run_that_did_not_finish(to, tmp_path):
         elif to == "sonata":
             with h5py.File(out) as file:
                 assert len(file["spikes/conv1/node_ids"]) > 1000
+        elif to == "nir":  # it has a row a sample, and none was read out
+            assert {data.idx.shape for data in of_nir(out).values()} == {(0, 0)}
         else:
             events = json.loads(out.read_text(encoding="utf-8"))["traceEvents"]
             arrivals = [e["args"] for e in events if e["ph"] == "X"]

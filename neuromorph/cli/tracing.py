@@ -124,9 +124,9 @@ def trace_repack(file: Path, target: Path, compression: str, as_json: bool) -> N
 @click.option(
     "--to",
     "target",
-    type=click.Choice(["csv", "sonata", "perfetto", "sanafe"]),
+    type=click.Choice(["csv", "sonata", "perfetto", "sanafe", "nir"]),
     required=True,
-    help="csv, sanafe: a folder of tables; sonata: spikes in HDF5; perfetto: JSON for a viewer.",
+    help="csv, sanafe: a folder of tables; sonata, nir: spikes in HDF5; perfetto: for a viewer.",
 )
 @click.option(
     "-o",
@@ -144,7 +144,8 @@ def trace_export(
     from neuromorph.trace import Trace
 
     endings = {
-        "csv": ".csv", "sonata": ".sonata.h5", "perfetto": ".perfetto.json", "sanafe": ".sanafe"
+        "csv": ".csv", "sonata": ".sonata.h5", "perfetto": ".perfetto.json", "sanafe": ".sanafe",
+        "nir": ".nir.h5",
     }  # fmt: skip
     path = file.with_suffix(endings[target]) if out is None else out
     check_outputs([path], [file])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from neuromorph.errors import TraceError
+from neuromorph.interop.nir_events import write_nir_events
 from neuromorph.interop.perfetto import write_perfetto
 from neuromorph.interop.sonata import write_sonata
 from neuromorph.interop.tables import write_csv, write_sanafe
@@ -16,7 +17,7 @@ from neuromorph.trace import Trace
 
 __all__ = ["TARGETS", "Target", "export_trace"]
 
-Target = Literal["csv", "sonata", "perfetto", "sanafe"]
+Target = Literal["csv", "sonata", "perfetto", "sanafe", "nir"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 _WRITERS = {
@@ -24,6 +25,7 @@ _WRITERS = {
     "sonata": write_sonata,
     "perfetto": write_perfetto,
     "sanafe": write_sanafe,
+    "nir": write_nir_events,
 }
 
 
@@ -36,10 +38,10 @@ def export_trace(
     ----------
     trace : Trace
     path : path
-        File to write (``sonata``, ``perfetto``) or folder (``csv``, ``sanafe``).
+        File to write (``sonata``, ``perfetto``, ``nir``) or folder (``csv``, ``sanafe``).
         It appears under its name when it is whole; a file there is replaced, a
         folder is not.
-    to : {"csv", "sonata", "perfetto", "sanafe"}
+    to : {"csv", "sonata", "perfetto", "sanafe", "nir"}
     samples : int, optional
         Only the first so many samples.
 
@@ -51,6 +53,8 @@ def export_trace(
     ------
     TraceError
         The trace lacks what the format needs, or nothing can be written there.
+    MissingDependencyError
+        ``nir`` without the package nir.
     """
     if to not in TARGETS:
         raise TraceError(f"export to {to!r}; choose one of {', '.join(TARGETS)}")

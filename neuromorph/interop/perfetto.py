@@ -21,13 +21,15 @@ from neuromorph.trace import Trace
 
 __all__ = ["write_perfetto"]
 
+Arrows = dict[int, tuple[int, int]]  # source · rows + target -> sent and delivered
+
 CORES, SAMPLES = 1, 2  # process numbers
 MOST_SLICES = 1_000_000  # viewers load the file whole
 BINS = 500
 
 
 def write_perfetto(trace: Trace, path: Path, samples: int | None) -> None:
-    """Samples as slices; with packets, for each core and sample the time its packets came in."""
+    """Samples as slices; with packets, cores at work on them, and arrows from core to core."""
     if trace.mode != "timed":
         raise TraceError(
             f"{trace.path} was recorded in mode {trace.mode!r} and has no times; record in mode "
@@ -108,17 +110,19 @@ def _sample_slices(trace: Trace, lanes: int, samples: int | None) -> Iterator[di
 def _arrivals(trace: Trace, lanes: int, samples: int | None) -> Iterator[dict[str, Any]]:
     """A slice for each sample and core, and how many packets came in a five-hundredth of the run.
 
-    Kept are the samples under way: when a packet of sample s is there, those
-    before s − lanes are over.
+    A slice goes from the first packet that came to the last that came or went;
+    an arrow is the first packet from one core to another.  Kept are the samples
+    under way: when a packet of sample s is there, those before s − lanes are over.
     """
     rows, under_way = len(trace.slices) + 1, dict[int, NDArray[np.int64]]()
+    arrows: dict[int, Arrows] = {}
     step = max(((trace.last_tick or 0) + 1) / BINS, 1.0)
     bins = np.zeros(BINS, np.int64)
     for block in trace.blocks("packets"):
         if samples is not None:
             chosen = block["sample"] < samples
             block = {name: values[chosen] for name, values in block.items()}
-        if (block["target"] >= rows).any():
+        if (block["target"] >= rows).any() or (block["source"] >= rows).any():
             raise TraceError(f"{trace.path}: /packets names a core that is not there")
         at = np.clip(block["delivered"] / step, 0, BINS - 1).astype(int)
         bins += np.bincount(at, minlength=BINS)
@@ -130,14 +134,22 @@ def _arrivals(trace: Trace, lanes: int, samples: int | None) -> Iterator[dict[st
             first = np.full(rows, 1 << 62)
             np.minimum.at(first, target, tick)
             table[0] = np.where((table[0] < 0) & (first < 1 << 62), first, table[0])
+            source, sent = block["source"][here], block["sent"][here]
             np.maximum.at(table[1], target, tick)
+            np.maximum.at(table[1], source, sent)
+            pairs, places = np.unique(source.astype(np.int64) * rows + target, return_index=True)
+            mine = arrows.setdefault(sample, {})
+            for pair, place in zip(pairs.tolist(), places.tolist()):
+                mine.setdefault(pair, (int(sent[place]), int(tick[place])))
             np.add.at(table[2], target, 1)
             np.add.at(table[3], target, block["neuron"][here] == TOKEN)
         newest = max(under_way, default=0)
         for sample in sorted(s for s in under_way if s <= newest - lanes):
             yield from _sample_arrivals(trace, lanes, sample, under_way.pop(sample))
+            yield from _sample_arrows(trace, lanes, sample, arrows.pop(sample))
     for sample in sorted(under_way):
         yield from _sample_arrivals(trace, lanes, sample, under_way[sample])
+        yield from _sample_arrows(trace, lanes, sample, arrows[sample])
     for i, number in enumerate(bins.tolist()):
         ts = _microseconds(trace, i * step)
         yield {"ph": "C", "name": "packets delivered", "pid": CORES, "tid": 0, "ts": ts,
@@ -152,3 +164,20 @@ def _sample_arrivals(
             thread = row * lanes + sample % lanes
             args = {"spikes": packets - tokens, "tokens": tokens}
             yield _slice(trace, CORES, thread, f"sample {sample}", (first, last), args)
+
+
+def _sample_arrows(
+    trace: Trace, lanes: int, sample: int, arrows: Arrows
+) -> Iterator[dict[str, Any]]:
+    """A flow for each pair of cores; those of the input port start at the sample."""
+    rows = len(trace.slices) + 1
+    events: list[dict[str, Any]] = []
+    for pair, ticks in arrows.items():
+        source, target = divmod(pair, rows)
+        start = (CORES, source * lanes) if source else (SAMPLES, 1)
+        for ph, (process, thread), tick in zip("sf", (start, (CORES, target * lanes)), ticks):
+            event: dict[str, Any] = {"ph": ph, "name": "packets", "cat": "sample", "pid": process,
+                     "tid": thread + sample % lanes, "ts": _microseconds(trace, tick),
+                     "id": sample * rows * rows + pair}  # fmt: skip
+            events.append(event | ({"bp": "e"} if ph == "f" else {}))
+    yield from sorted(events, key=lambda event: event["ts"])

@@ -18,6 +18,7 @@ from neuromorph.trace import Trace
 
 __all__ = ["write_csv", "write_sanafe"]
 
+# those of SANA-FE's src/chip.cpp, sim_trace_write_message_header
 SANAFE_MESSAGES = (
     "timestep", "mid", "src_neuron", "src_hw", "dest_hw", "hops", "spikes", "send_timestamp",
     "received_timestamp", "processed_timestamp", "generation_delay", "processing_delay",
@@ -124,6 +125,8 @@ def _messages(trace: Trace, samples: int | None) -> Iterator[Sequence[Any]]:
     per_tile = trace.chip.cores_per_tile
     names = ["input", *(f"{s.core // per_tile}.{s.core % per_tile}" for s in trace.slices)]
     hardware = np.array(names, object)
+    hop_ticks = np.array([trace.chip.hop_x_ticks or 0, trace.chip.hop_y_ticks or 0])
+    local_ticks = trace.chip.hop_local_ticks or 0
     layers = np.array(trace.count_layers, object)
     sources = np.array(["input", *layers[1:]], object)
     number = 0
@@ -134,14 +137,17 @@ def _messages(trace: Trace, samples: int | None) -> Iterator[Sequence[Any]]:
         )
         sent, delivered = (block[n][spikes] * trace.tick_s for n in ("sent", "delivered"))
         took = (block["delivered"] - block["sent"])[spikes] * trace.tick_s
+        away = np.abs(tiles[source] - tiles[target])
+        least = (away * hop_ticks).sum(axis=1) + local_ticks
         from_layer = _look_up(trace, sources, source)
         to_core = _look_up(trace, hardware, target)
-        hops = np.abs(tiles[source] - tiles[target]).sum(axis=1)
-        columns = (sample, from_layer, neuron, hardware[source], to_core, hops, sent, delivered,
-                   took)  # fmt: skip
-        for s, layer, n, here, there, hop, out, came, time in zip(*(c.tolist() for c in columns)):
+        columns = (sample, from_layer, neuron, hardware[source], to_core, away.sum(axis=1), sent,
+                   delivered, took, least * trace.tick_s)  # fmt: skip
+        for s, layer, n, here, there, hop, out, came, time, free in zip(
+            *(c.tolist() for c in columns)
+        ):
             yield (s + 1, number, f"{layer}.{n}", here, there, hop, "", f"{out:.12g}",
-                   f"{came:.12g}", "", "", "", f"{time:.12g}", "", "", "")  # fmt: skip
+                   f"{came:.12g}", "", "", "", f"{time:.12g}", "", f"{free:.12g}", "")  # fmt: skip
             number += 1
 
 
