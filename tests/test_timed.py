@@ -93,16 +93,23 @@ def test_engines_agree_where_packets_wait(seed):
     check_engines(*limited_case(seed))
 
 
-@pytest.mark.parametrize("seed", [104, 108, 113, 120, 128, 129, 142, 150, 155, 156])
-def test_engines_agree_on_deadlocks(seed):
-    mapping, encoded = tight_case(seed)
-    found = check_engines(mapping, encoded)
-    assert isinstance(found, str), "no deadlock"
-    cycle = found.split(": ", 1)[1].rsplit("; ", 1)[0].split(" waits for ")
-    assert cycle[0] == cycle[-1]
-    assert len(set(cycle)) == len(cycle) - 1
-    free = dataclasses.replace(mapping.chip, buffer=None, queue=None)
-    check_engines(dataclasses.replace(mapping, chip=free), encoded)
+def test_engines_agree_on_deadlocks():
+    seen = 0
+    for seed in range(100, 160):
+        mapping, encoded = tight_case(seed)
+        if not isinstance(outcome(kernel, mapping, encoded), str):
+            continue
+        seen += 1
+        found = check_engines(mapping, encoded)
+        cycle = found.split(": ", 1)[1].rsplit("; ", 1)[0].split(" waits for ")
+        assert cycle[0] == cycle[-1]
+        assert len(set(cycle)) == len(cycle) - 1
+        free = dataclasses.replace(mapping.chip, buffer=None, queue=None)
+        check_same(
+            kernel.timed(dataclasses.replace(mapping, chip=free), encoded),
+            counting.count(mapping, encoded),
+        )
+    assert seen >= 5
 
 
 @pytest.mark.parametrize("seed", range(200, 220))
