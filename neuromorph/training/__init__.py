@@ -21,6 +21,7 @@ from neuromorph.training.importing import from_torch
 from neuromorph.training.layers import Activation, BatchNorm, DiscreteConv2d, DiscreteLinear
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.models import DiscreteNetwork, Stage, build_model
+from neuromorph.training.neurobench import to_neurobench, to_torch
 from neuromorph.training.quantize import quantize
 from neuromorph.training.recipe import Recipe, load_recipe, parse_recipe
 from neuromorph.training.seeds import train_seeds
@@ -47,6 +48,8 @@ __all__ = [
     "quantize",
     "squared_hinge",
     "sweep",
+    "to_neurobench",
+    "to_torch",
     "train",
     "train_seeds",
 ]
