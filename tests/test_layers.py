@@ -24,7 +24,7 @@ ROWS = [
     {"kernels", "reference"},
     {"trace"},
     {"simulation"},
-    {"energy", "interop"},
+    {"energy", "interop", "geometry"},
     {"training"},
     {"learning"},
     {"compare"},

@@ -24,6 +24,7 @@ from neuromorph.cli.common import (
 from neuromorph.cli.comparing import compare
 from neuromorph.cli.converting import export_network, import_network
 from neuromorph.cli.data import data_group
+from neuromorph.cli.geometry import geometry
 from neuromorph.cli.learning import learn_command
 from neuromorph.cli.running import demo, run
 from neuromorph.cli.tracing import report, trace_group
@@ -53,6 +54,7 @@ main.add_command(import_network)
 main.add_command(export_network)
 main.add_command(learn_command)
 main.add_command(data_group)
+main.add_command(geometry)
 main.add_command(trace_group)
 main.add_command(report)
 
