@@ -43,6 +43,7 @@ __all__ = [
     "BEST_WINDOW",
     "GeometryReport",
     "LayerGeometry",
+    "angles",
     "draw_geometry",
     "geometry",
     "load_hidden",
