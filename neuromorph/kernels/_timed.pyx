@@ -20,7 +20,7 @@ cdef extern from "timed.h" nogil:
 
     ctypedef struct tm_row:
         int32_t tile_x, tile_y, gap
-        int32_t stage, reads_out, sources
+        int32_t depth, reads_out, partial, sources
         int64_t scan
         int32_t fan
         const int32_t *token_to
@@ -187,7 +187,8 @@ cdef class TimedRun:
                 self.fans[i].targets = ints(d["targets"], keep)
             for i, d in enumerate(rows):
                 r[i].tile_x, r[i].tile_y, r[i].gap = d["place"]
-                r[i].stage, r[i].reads_out, r[i].sources = d["stage"], d["reads_out"], d["sources"]
+                r[i].depth, r[i].reads_out, r[i].sources = d["depth"], d["reads_out"], d["sources"]
+                r[i].partial = d["partial"]
                 r[i].scan, r[i].fan, r[i].planes = d["scan"], d["fan"], d["planes"]
                 r[i].token_to, r[i].tokens = ints(d["token_to"], keep), len(d["token_to"])
                 r[i].numbers, r[i].outputs = ints(d["numbers"], keep), len(d["numbers"])

@@ -6,12 +6,14 @@ lanes are samples and zero weights are skipped, or lanes are outputs and levels
 at rest are skipped.  The kernel counts sums, levels and synaptic events;
 packets and fetched rows follow from the levels by exact integer products with
 the mapping's tables.
+
+A layer whose fan-in is split runs once more for each part, as a layer of sums.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from threading import Lock
@@ -24,11 +26,12 @@ from numpy.typing import NDArray
 from neuromorph.errors import SimulationError
 from neuromorph.kernels._vcount import Kernel, Plan
 from neuromorph.kernels.costs import Costs
-from neuromorph.kernels.plans import NetworkPlan
+from neuromorph.kernels.plans import NetworkPlan, Numbers, part_of, slice_numbers
 from neuromorph.mapping import COUNTED, Mapping, Tally
+from neuromorph.mapping.slices import Range
 from neuromorph.network import Stage
 
-__all__ = ["count", "count_packets", "kernel_name", "neuron_counts"]
+__all__ = ["count", "count_packets", "kernel_name", "neuron_counts", "partial_sums"]
 
 Array = NDArray[np.int64]
 
@@ -63,20 +66,28 @@ def _orientation() -> str:
 
 
 class _Engine:
-    """What is kept between runs of one mapping: plans by width, and the activity seen."""
+    """What is kept between runs of some layers: plans by width, and the activity seen."""
 
-    def __init__(self, mapping: Mapping) -> None:
-        self.mapping = mapping
-        self.costs = Costs(mapping.network.stages)
+    def __init__(self, stages: Sequence[Stage], numbers: Sequence[Numbers]) -> None:
+        self.stages, self.numbers = stages, numbers
+        self.costs = Costs(stages)
         self.plans: dict[int, NetworkPlan] = {}
+        self.parts: dict[tuple[int, Range], _Engine] = {}
         self.lock = Lock()
 
     def plan(self, kernel: Kernel, by_output: list[bool]) -> Plan:
         """The plan for a vector width, ready for these orientations."""
         with self.lock:
             if kernel.lanes not in self.plans:
-                self.plans[kernel.lanes] = NetworkPlan(self.mapping, kernel)
+                self.plans[kernel.lanes] = NetworkPlan(self.stages, self.numbers, kernel)
             return self.plans[kernel.lanes].prepare(by_output)
+
+    def part(self, mapping: Mapping, index: int, heard: Range) -> _Engine:
+        """The engine of a layer with a part of its fan-in."""
+        if (index, heard) not in self.parts:
+            stage = part_of(self.stages[index], heard)
+            self.parts[index, heard] = _Engine([stage], [slice_numbers(mapping, index, heard)])
+        return self.parts[index, heard]
 
     def choose(self, samples: int) -> tuple[Kernel, list[bool]]:
         """Vector width and orientations for a block of samples."""
@@ -109,7 +120,9 @@ _engines: WeakKeyDictionary[Mapping, _Engine] = WeakKeyDictionary()
 def _engine(mapping: Mapping) -> _Engine:
     engine = _engines.get(mapping)
     if engine is None:
-        engine = _engines[mapping] = _Engine(mapping)
+        stages = mapping.network.stages
+        numbers = [slice_numbers(mapping, index) for index in range(len(stages))]
+        engine = _engines[mapping] = _Engine(stages, numbers)
     return engine
 
 
@@ -152,6 +165,10 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
         counted["xnor_event"][:, rows] = tallies[i]["xnor"]
         counted["graded_event"][:, rows] = tallies[i]["graded"]
         counted["neuron_update_active"][:, rows] = tallies[i]["active"]
+        if mapping.owner_rows[i] != mapping.stage_rows[i]:
+            arriving = inputs if i == 0 else levels[i - 1]
+            for cut in _blocks(batch, 1):
+                _count_parts(mapping, i, arriving[cut], {k: v[cut] for k, v in counted.items()})
     return Tally(outputs=outputs, levels=list(levels), counted=counted)
 
 
@@ -177,6 +194,69 @@ def neuron_counts(
             results.append({"levels8": None, "levels16": None, **wanted, **tallies})
         engine.plan(kernel, by_output).run(kernel, part, results, by_output)
     return found
+
+
+def partial_sums(
+    mapping: Mapping, index: int, arriving: NDArray[Any]
+) -> Iterator[tuple[int, NDArray[np.int32]]]:
+    """(row, int32 (batch, neurons of its slice)) of every row of a layer that sends partial sums.
+
+    ``arriving``: levels (batch, inputs) that the layer gets.
+    """
+    found: dict[int, list[NDArray[np.int32]]] = {}
+    for cut in _blocks(len(arriving), 1):
+        for row, part in _parts(mapping, index, arriving[cut]):
+            if not mapping.slices[row - 1].owns:
+                numbers = mapping.sum_numbers(row)
+                found.setdefault(row, []).append(part["sums"][:, numbers])
+    return ((row, np.concatenate(sums)) for row, sums in found.items())
+
+
+def _parts(
+    mapping: Mapping, index: int, arriving: NDArray[Any]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What the part of every row of a layer comes to, in one block; see ``Plan.run``."""
+    stage = mapping.network.stages[index]
+    samples, area = len(arriving), stage.input_shape[1] * stage.input_shape[2]
+    heard_by: dict[Range, list[int]] = {}
+    for row in mapping.stage_rows[index]:
+        heard_by.setdefault(mapping.slices[row - 1].inputs, []).append(row)
+    for heard, rows in heard_by.items():
+        engine = _engine(mapping).part(mapping, index, heard)
+        part = np.ascontiguousarray(arriving[:, heard[0] * area : heard[1] * area], np.int16)
+        engine.costs.see(0, part)
+        kernel, by_output = engine.choose(samples)
+        slices = engine.numbers[0][1]
+        result: dict[str, Any] = dict.fromkeys(("levels8", "levels16", "neuron_events"))
+        result["sums"] = np.empty((samples, stage.neurons), np.int32)
+        for key in ("xnor", "graded", "active"):
+            result[key] = np.zeros((samples, slices), np.int64)
+        engine.plan(kernel, by_output).run(kernel, part, [result], by_output)
+        yield from ((row, result) for row in rows)
+
+
+def _count_parts(
+    mapping: Mapping, index: int, arriving: NDArray[Any], counted: dict[str, Array]
+) -> None:
+    """Events by part of the fan-in, and the partial sums, in one block."""
+    places = {row: place for place, row in enumerate(mapping.stage_rows[index])}
+    for row, part in _parts(mapping, index, arriving):
+        owner = int(mapping.owners[row])
+        counted["xnor_event"][:, row] = part["xnor"][:, places[row]]
+        counted["graded_event"][:, row] = part["graded"][:, places[row]]
+        if owner == row:
+            continue
+        copies = np.count_nonzero(part["sums"][:, mapping.sum_numbers(row)], axis=1)
+        counted["partial_out"][:, row] = copies
+        counted["partial_in"][:, owner] += copies
+        if mapping.chip.sync == "token":
+            counted["token_out"][:, row] += 1
+            counted["token_in"][:, owner] += 1
+            copies = copies + 1
+        distance = np.abs(mapping.tiles[owner] - mapping.tiles[row])
+        counted["hop_x"][:, row] += copies * distance[0]
+        counted["hop_y"][:, row] += copies * distance[1]
+        counted["hop_local"][:, row] += copies
 
 
 def _checked(mapping: Mapping, inputs: NDArray[Any]) -> NDArray[np.int16]:

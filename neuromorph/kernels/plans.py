@@ -6,7 +6,8 @@ layer first runs in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,22 @@ from numpy.typing import NDArray
 
 from neuromorph.kernels._vcount import Kernel, Plan
 from neuromorph.mapping import Mapping
+from neuromorph.mapping.slices import Range
 from neuromorph.network import Stage
 
-__all__ = ["NetworkPlan"]
+__all__ = ["NetworkPlan", "Numbers", "part_of", "slice_numbers"]
+
+# Slice (numbered within its layer) of every neuron, flat, and how many there are.
+Numbers = tuple[NDArray[np.int32], int]
 
 TILE_LIMIT = 64  # output columns side by side in the lanes: a tile is read as one word
 
 
 class NetworkPlan:
-    """The layers of one mapped network for one vector width."""
+    """Layers that follow each other for one vector width."""
 
-    def __init__(self, mapping: Mapping, kernel: Kernel) -> None:
-        stages = mapping.network.stages
-        self.stages, self.lanes = stages, int(kernel.lanes)
-        self.numbers = [_slice_numbers(mapping, i, s) for i, s in enumerate(stages)]
+    def __init__(self, stages: Sequence[Stage], numbers: Sequence[Numbers], kernel: Kernel) -> None:
+        self.stages, self.numbers, self.lanes = stages, numbers, int(kernel.lanes)
         followers = [*stages[1:], None]
         self.plan = Plan([_layer(s, f, *n) for s, f, n in zip(stages, followers, self.numbers)])
 
@@ -118,14 +121,29 @@ def _largest(stage: Stage) -> int:
     return int(magnitudes.sum(axis=1, dtype=np.int64).max()) * stage.input_maximum
 
 
-def _slice_numbers(mapping: Mapping, index: int, stage: Stage) -> tuple[NDArray[np.int32], int]:
-    """Slice (numbered within the layer) of every neuron, flat."""
-    number = np.zeros(stage.sum_shape, np.int32)
-    rows = mapping.stage_rows[index]
+def slice_numbers(mapping: Mapping, index: int, heard: Range | None = None) -> Numbers:
+    """Slices of a layer; ``heard``: only those that hear these channels, the others share one."""
+    stage, rows = mapping.network.stages[index], mapping.stage_rows[index]
+    number = np.full(stage.sum_shape, len(rows), np.int32)
     for i, row in enumerate(rows):
         s = mapping.slices[row - 1]
-        number[slice(*s.channels), slice(*s.sum_rows), slice(*s.sum_columns)] = i
-    return number.ravel(), len(rows)
+        if s.owns if heard is None else s.inputs == heard:
+            number[slice(*s.channels), slice(*s.sum_rows), slice(*s.sum_columns)] = i
+    return number.ravel(), len(rows) + (heard is not None)
+
+
+def part_of(stage: Stage, heard: Range) -> Stage:
+    """The layer with some of its input channels alone, read out as sums."""
+    return replace(
+        stage,
+        weights=np.ascontiguousarray(stage.weights[:, slice(*heard)]),
+        input_shape=(heard[1] - heard[0], *stage.input_shape[1:]),
+        output_shape=stage.sum_shape,
+        thresholds=None,
+        directions=None,
+        levels=None,
+        pool=None,
+    )
 
 
 # --- lanes = samples

@@ -15,8 +15,8 @@
 #define TM_TOKEN 0xFFFFFFFFu
 
 enum {
-    TM_SPIKE_OUT, TM_PACKET_OUT, TM_SPIKE_IN, TM_TOKEN_OUT, TM_TOKEN_IN, TM_HOP_X, TM_HOP_Y,
-    TM_HOP_LOCAL, TM_SERVED, TM_COUNTED
+    TM_SPIKE_OUT, TM_PACKET_OUT, TM_SPIKE_IN, TM_TOKEN_OUT, TM_TOKEN_IN, TM_PARTIAL_OUT,
+    TM_PARTIAL_IN, TM_HOP_X, TM_HOP_Y, TM_HOP_LOCAL, TM_SERVED, TM_COUNTED
 };
 
 enum { TM_DONE = 0, TM_PAUSED = 1, TM_STUCK = 2, TM_NO_MEMORY = -1 };
@@ -31,8 +31,9 @@ typedef struct {
 
 typedef struct {
     int32_t tile_x, tile_y, gap;
-    int32_t stage;                 /* -1: the input port */
+    int32_t depth;                 /* global steps until it fires; 0: the input port */
     int32_t reads_out;             /* its levels leave the chip as sums */
+    int32_t partial;               /* its levels are partial sums, sent to their owner */
     int32_t sources;               /* tokens to wait for */
     int64_t scan;                  /* ticks to threshold all neurons */
     int32_t fan;                   /* which; -1: sends nothing */

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from neuromorph.chip import Chip
 from neuromorph.errors import SimulationError
 from neuromorph.kernels._timed import TimedRun
-from neuromorph.kernels.counting import count
+from neuromorph.kernels.counting import count, partial_sums
 from neuromorph.mapping import Mapping, Slice, Tally
 from neuromorph.mapping.deadlock import Place, Stuck, Waiting, deadlock
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, PacketSink
@@ -42,6 +42,8 @@ MOVED = (
     "spike_in",
     "token_out",
     "token_in",
+    "partial_out",
+    "partial_in",
     "hop_x",
     "hop_y",
     "hop_local",
@@ -236,6 +238,9 @@ def _fans(mapping: Mapping) -> list[dict[str, Any]]:
                 "targets": np.array(targets, np.int32)[target],
             }
         )
+    for owner in mapping.owners:  # where partial sums go, row by row
+        start = np.array((0, 1), np.int32)
+        fans.append({"positions": 1, "starts": start, "targets": np.array((owner,), np.int32)})
     return fans
 
 
@@ -265,18 +270,40 @@ def _rows(mapping: Mapping, levels: list[NDArray[Any]]) -> list[dict[str, Any]]:
         "levels": np.zeros((len(levels[0]), 1), np.int16),
         "planes": 1,
     }
+    for index in range(last + 1):
+        if mapping.owner_rows[index] == mapping.stage_rows[index]:
+            continue
+        for row, sums in partial_sums(mapping, index, levels[index]):
+            owner = mapping.owners[row]
+            sources[owner] += 1
+            rows[row] = {
+                "fan": last + 1 + row,
+                "token_to": np.array((owner,), np.int32),
+                "numbers": mapping.sum_numbers(row).astype(np.int32),
+                "levels": _spread(mapping, row, sums),
+                "planes": 1,
+            }
     for r, entry in enumerate(rows):
         s = mapping.slices[r - 1] if r else None
-        if s is not None and s.stage == last:
+        if s is not None and s.owns and s.stage == last:
             entry.update(nothing)
         x, y = (int(v) for v in mapping.tiles[r])
         scan = 0 if s is None else times.neuron * -(-s.neurons // times.neuron_lanes)
         entry["place"] = (x, y, times.inject if s is None else times.spike)
-        entry["stage"] = -1 if s is None else s.stage
-        entry["reads_out"] = int(s is not None and s.stage == last)
+        entry["depth"] = int(mapping.depths[r])
+        entry["partial"] = int(s is not None and not s.owns)
+        entry["reads_out"] = int(s is not None and s.owns and s.stage == last)
         entry["sources"], entry["scan"] = int(sources[r]), scan
         entry.update(_work(network.stages[0 if s is None else s.stage], s, chip))
     return rows
+
+
+def _spread(mapping: Mapping, row: int, sums: NDArray[np.int32]) -> NDArray[np.int16]:
+    """Partial sums of a row (frames, its neurons) at the numbers of their neurons."""
+    stage = mapping.network.stages[mapping.slices[row - 1].stage]
+    spread = np.zeros((len(sums), stage.neurons), np.int16)
+    spread[:, mapping.sum_numbers(row)] = sums  # they fit: see mapping.partition.SUM_BITS
+    return spread
 
 
 def _work(stage: Stage, s: Slice | None, chip: Chip) -> dict[str, Any]:

@@ -28,7 +28,7 @@ static void begin_if_free(tm_run *r, int64_t tick) {
 
 static void all_sent(tm_run *r, int64_t tick, int32_t number) {
     core_row *row = &r->rows[number];
-    note(r, TM_PACKET_OUT, row, row->packets);
+    note(r, row->given.partial ? TM_PARTIAL_OUT : TM_PACKET_OUT, row, row->packets);
     note(r, TM_TOKEN_OUT, row, row->tokens_sent);
     note(r, TM_HOP_X, row, row->hops_x);
     note(r, TM_HOP_Y, row, row->hops_y);
@@ -71,7 +71,7 @@ static void send_all(tm_run *r, int64_t tick, int32_t number, int64_t frame) {
     row->spikes = spikes;
     row->spike_at = row->target_at = row->target_end = row->token_at = 0;
     row->remaining = packets;
-    note(r, TM_SPIKE_OUT, row, spikes);
+    if (!g->partial) note(r, TM_SPIKE_OUT, row, spikes);
     r->results.busy[number] += g->gap * packets;
     if (packets) row_event(r, tick + g->gap, number, EMIT);
     else all_sent(r, tick, number);
@@ -226,6 +226,9 @@ static void serve(tm_run *r, int64_t tick, int32_t number) {
     int64_t duration = r->chip.axon;
     if (row->serving_token) {
         row->tokens_in++;
+    } else if (r->rows[q->source].given.partial) {
+        row->partial_in++;
+        duration += r->chip.synapse;
     } else {
         int32_t work = work_of(&row->given, q->neuron), lanes = r->chip.synapse_lanes;
         row->spikes_in++;
@@ -264,8 +267,9 @@ static void fired(tm_run *r, int64_t tick, int32_t number) {
     core_row *row = &r->rows[number];
     note(r, TM_SPIKE_IN, row, row->spikes_in);
     note(r, TM_TOKEN_IN, row, row->tokens_in);
+    note(r, TM_PARTIAL_IN, row, row->partial_in);
     note(r, TM_SERVED, row, row->work);
-    row->spikes_in = row->tokens_in = row->work = 0;
+    row->spikes_in = row->tokens_in = row->partial_in = row->work = 0;
     if (row->given.reads_out && ++r->read_out[row->frame] == r->read_outs) {
         r->results.finished[row->frame] = tick;
         r->frames_done++;
@@ -282,7 +286,7 @@ static void begin_step(tm_run *r) {
     r->agenda.now = start_of_step;
     if (r->step < r->frames) begin(r, start_of_step, r->step);
     for (int32_t i = 1; i < r->row_count; i++) {
-        int64_t frame = r->step - 1 - r->rows[i].given.stage;
+        int64_t frame = r->step - r->rows[i].given.depth;
         if (frame < 0 || frame >= r->frames) continue;
         r->rows[i].busy = 1;
         scan(r, start_of_step, i);

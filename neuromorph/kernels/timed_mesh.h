@@ -63,7 +63,7 @@ typedef struct {
     queue *queues;                 /* one a frame, frame % queue_count */
     int32_t queue_count, queue_room;
     queue entering;                /* wait for room in the queue */
-    int64_t queued, spikes_in, tokens_in, work;
+    int64_t queued, spikes_in, tokens_in, partial_in, work;
 } core_row;
 
 struct tm_run {

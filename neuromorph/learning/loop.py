@@ -301,6 +301,11 @@ def _check_room(mapping: Mapping, rule: Rule) -> None:
     chip = mapping.chip
     for s in mapping.slices:
         stage = mapping.network.stages[s.stage]
+        if not s.owns:
+            raise LearningError(
+                f"the fan-in of layer {s.layer!r} is split over cores, where errors find no way "
+                "back; map it to a chip with more input axons and memory"
+            )
         shared = stage.sum_shape[1:] != (1, 1) or stage.input_shape[1:] != (1, 1)
         bits = rule.bits_per_synapse(shared=shared) + chip.index_bits
         copies = s.neurons // (s.channels[1] - s.channels[0]) if chip.kernels == "unrolled" else 1

@@ -9,6 +9,8 @@
                 and sums are made by adder trees (popcount for ±1).
 ``stationary``  every weight has its own gate: nothing is fetched, inputs shift past.
 
+A partial sum that arrives is one addition more, into a sum in memory or register.
+
 Events and rests are the same in all four.  What differs is a function of them and of the
 shape of the slices, so it is derived here, once for all engines.
 """
@@ -84,18 +86,20 @@ def memory_work(
     chip, network = mapping.chip, mapping.network
     rows = _Rows(mapping, form)
     events = counted["xnor_event"] + counted["graded_event"]
-    fetched = counted["fetched"]
+    fetched, partial = counted["fetched"], counted["partial_in"]
     computed = {  # pairs computed
         "scatter": events, "gather": events, "stationary": events,
         "dense": np.broadcast_to(rows.operations * samples, events.shape),
     }[chip.dataflow]  # fmt: skip
     result = _arithmetic(rows, computed, chip.dataflow, form)
+    adding = "mac_float" if form.floats else "acc_add"
+    result[adding] = result[adding] + partial
     if form.floats:  # scale and shift of batch norm
         scaled = [s.neurons if network.stages[s.stage].levels else 0 for s in mapping.slices]
         result["mac_float"] = result["mac_float"] + np.array([0, *scaled], np.int64) * samples
     accumulator = 32 if form.floats else chip.accumulator_bits
     if chip.dataflow == "scatter":
-        states = (events + rows.neurons * samples) * accumulator
+        states = (events + partial + rows.neurons * samples) * accumulator
         stored = fetched if chip.storage == "dense" else events
         return result | {
             "axon_read": counted["spike_in"],
@@ -112,7 +116,7 @@ def memory_work(
             "act_read_bits": visits * rows.level_bits,
             "gate_check": visits + gated * rows.gated,
             "weight_read_bits": rows.times(gated, rows.weight_bits, chip.index_bits),
-            "register_write_bits": events * accumulator,
+            "register_write_bits": (events + partial) * accumulator,
         }
     if chip.dataflow == "dense":
         positions, channels = rows.tiles(sums_in_registers(chip), form.batch)
@@ -121,11 +125,11 @@ def memory_work(
         return result | {
             "weight_read_bits": -(-weights // positions),
             "act_read_bits": -(-rows.operations * samples * rows.level_bits // channels),
-            "register_write_bits": words * accumulator,
+            "register_write_bits": (words + partial) * accumulator,
         }
     return result | {
         "act_read_bits": rows.inputs * rows.level_bits * samples,
-        "register_write_bits": rows.visits * rows.level_bits * samples,
+        "register_write_bits": rows.visits * rows.level_bits * samples + partial * accumulator,
     }
 
 
@@ -153,13 +157,7 @@ class _Rows:
 
         self.neurons = each(lambda s, _: s.neurons)
         self.channels = each(lambda s, _: s.channels[1] - s.channels[0])
-        self.inputs = each(
-            lambda s, stage: (
-                stage.input_shape[0]
-                * (s.input_rows[1] - s.input_rows[0])
-                * (s.input_columns[1] - s.input_columns[0])
-            )
-        )
+        self.inputs = each(lambda s, _: s.axons_in)
         spikes = each(lambda s, stage: stage.spikes_per_input)
         self.operations = mapping.pairs // np.maximum(spikes, 1)
         # pairs of (position, input): each is met by all channels of the slice

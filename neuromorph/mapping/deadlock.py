@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from neuromorph.mapping.mapping import Mapping
 
 __all__ = ["Stuck", "Waiting", "deadlock"]
@@ -83,11 +85,12 @@ def _sources(mapping: Mapping, row: int) -> list[int]:
     index = mapping.slices[row - 1].stage
     place = mapping.stage_rows[index].index(row)
     reach = mapping.reach_table(index)[:, place]
-    return [
+    spiking = [
         source
         for source, neurons in mapping.source_rows(index)
         if reach[neurons % len(reach)].any()
     ]
+    return spiking + [r for r in np.flatnonzero(mapping.owners == row).tolist() if r != row]
 
 
 def _name(mapping: Mapping, place: Place) -> str:

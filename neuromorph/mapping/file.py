@@ -22,12 +22,13 @@ __all__ = ["load_mapping", "save_mapping"]
 MAX_FILE_BYTES = 1 << 28
 
 
-class _Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     layer: str
     core: int
     channels: Range
     rows: Range
     columns: Range
+    inputs: Range | None = None  # all channels
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,7 +64,7 @@ def save_mapping(mapping: Mapping, path: str | os.PathLike[str]) -> Path:
         network=mapping.network.name,
         network_hash=mapping.network.hash,
         chip={name: getattr(mapping.chip, name) for name in mapping.chip.__dataclass_fields__},
-        slices=[_Slice(s.layer, s.core, s.channels, s.rows, s.columns) for s in mapping.slices],
+        slices=[_given(s, mapping.network) for s in mapping.slices],
     )
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
@@ -120,6 +121,11 @@ def load_mapping(path: str | os.PathLike[str], network: Network) -> Mapping:
     return Mapping(network=network, chip=chip, slices=slices)
 
 
+def _given(s: Slice, network: Network) -> _Slice:
+    whole = s.inputs == (0, network.stages[s.stage].input_shape[0])
+    return _Slice(s.layer, s.core, *s.box, None if whole else s.inputs)
+
+
 def _checked(given: list[_Slice], network: Network, chip: Chip) -> tuple[Slice, ...]:
     """Slices with what follows from them, in the order of layers."""
     cores = [s.core for s in given]
@@ -135,12 +141,17 @@ def _checked(given: list[_Slice], network: Network, chip: Chip) -> tuple[Slice, 
     slices = []
     for index, stage in enumerate(network.stages):
         held = np.zeros(stage.output_shape, np.int8)
+        all_channels = (0, stage.input_shape[0])
+        heard: dict[tuple[Range, Range, Range], list[Range]] = {}
         for s in (s for s, place in zip(given, order) if place == index):
+            inputs = s.inputs or all_channels
+            parts = heard.setdefault((s.channels, s.rows, s.columns), [])
+            parts.append(inputs)
             for run, size in zip((s.channels, s.rows, s.columns), stage.output_shape):
                 if not 0 <= run[0] < run[1] <= size:
                     raise MappingError(f"layer {s.layer!r} has no part {run[0]}:{run[1]}")
             box = held[slice(*s.channels), slice(*s.rows), slice(*s.columns)]
-            if box.any():
+            if box.any() and (len(parts) == 1 or inputs == all_channels):
                 raise MappingError(f"slices of layer {s.layer!r} overlap")
             box[...] = 1
             whole = (s.rows, s.columns) == ((0, held.shape[1]), (0, held.shape[2]))
@@ -159,8 +170,17 @@ def _checked(given: list[_Slice], network: Network, chip: Chip) -> tuple[Slice, 
                     sum_columns=sum_columns,
                     input_rows=input_range(stage, 0, sum_rows),
                     input_columns=input_range(stage, 1, sum_columns),
+                    inputs=inputs,
                 )
             )
         if not held.all():
             raise MappingError(f"slices do not hold all of layer {stage.name!r}")
+        for found in heard.values():
+            edges = [edge for run in sorted(found) for edge in run]
+            pairs = zip([0, *edges[1::2]], [*edges[::2], all_channels[1]])
+            if any(a != b for a, b in pairs) or any(a >= b for a, b in found):
+                raise MappingError(
+                    f"parts of the fan-in of layer {stage.name!r} do not make up its "
+                    f"{all_channels[1]} input channels once"
+                )
     return tuple(slices)

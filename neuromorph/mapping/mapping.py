@@ -75,6 +75,33 @@ class Mapping:
         )
 
     @cached_property
+    def owner_rows(self) -> tuple[tuple[int, ...], ...]:
+        """For each layer: the table rows of the slices that own their neurons."""
+        return tuple(
+            tuple(row for row in rows if self.slices[row - 1].owns) for rows in self.stage_rows
+        )
+
+    @cached_property
+    def owners(self) -> NDArray[np.int64]:
+        """For each row: the row that owns its neurons, to which its partial sums go."""
+        owns = {(s.stage, s.box): row for row, s in enumerate(self.slices, start=1) if s.owns}
+        return np.array([0, *(owns[s.stage, s.box] for s in self.slices)], np.int64)
+
+    @cached_property
+    def depths(self) -> NDArray[np.int64]:
+        """Global steps from the start of a frame to the firing of every row.
+
+        One a layer, and one more before an owner fires in a layer whose fan-in
+        is split.
+        """
+        depths, before = np.zeros(self.rows, np.int64), 0
+        for rows, owners in zip(self.stage_rows, self.owner_rows):
+            depths[list(rows)] = before + 1
+            before += 1 if rows == owners else 2
+            depths[list(owners)] = before
+        return depths
+
+    @cached_property
     def pairs(self) -> NDArray[np.int64]:
         """Dense synaptic pairs of one sample, one value a row."""
         pairs = np.zeros(self.rows, np.int64)
@@ -83,7 +110,8 @@ class Mapping:
             taps = int(tap_counts(stage, 0, s.sum_rows).sum())
             taps *= int(tap_counts(stage, 1, s.sum_columns).sum())
             channels = s.channels[1] - s.channels[0]
-            pairs[row] = channels * taps * stage.input_shape[0] * stage.spikes_per_input
+            heard = s.inputs[1] - s.inputs[0]
+            pairs[row] = channels * taps * heard * stage.spikes_per_input
         return pairs
 
     @cached_property
@@ -100,14 +128,22 @@ class Mapping:
         )
 
     def fetch_table(self, index: int) -> NDArray[np.int64]:
-        """Synapses a spike fetches: (input positions, slices of the layer).
+        """Synapses a spike fetches: (positions, slices of the layer), zeros included.
 
-        A position is (row, column) of the layer's input image in C order;
-        every input channel fetches alike, zeros included.
+        The position of a neuron is its number modulo the positions: (row,
+        column) of the layer's input image in C order, since all input channels
+        fetch alike; where the fan-in is split, (channel, row, column).
         """
         stage = self.network.stages[index]
-        columns = [self._fetch(stage, self.slices[row - 1]) for row in self.stage_rows[index]]
-        return np.stack(columns, axis=1)
+        slices = [self.slices[row - 1] for row in self.stage_rows[index]]
+        table = np.stack([self._fetch(stage, s) for s in slices], axis=1)
+        channels = np.arange(stage.input_shape[0])[:, None]
+        first, last = np.array([s.inputs for s in slices], np.int64).T
+        hears = (first <= channels) & (channels < last)
+        if hears.all():
+            return table
+        split: NDArray[np.int64] = hears[:, None, :] * table
+        return split.reshape(-1, len(slices))
 
     def reach_table(self, index: int) -> NDArray[np.bool_]:
         """Which slices of a layer an input position sends to: (positions, slices)."""
@@ -121,15 +157,22 @@ class Mapping:
         return fetched.ravel()
 
     def source_rows(self, index: int) -> list[tuple[int, NDArray[np.int64]]]:
-        """(table row, flat neuron indices) of everything that sends to layer ``index``."""
+        """(table row, flat neuron indices) of everything that sends spikes to layer ``index``."""
         if index == 0:
             return [(0, np.arange(self.network.input.size))]
         stage = self.network.stages[index - 1]
         numbers = np.arange(stage.outputs).reshape(stage.output_shape)
         return [
             (row, numbers[slice(*s.channels), slice(*s.rows), slice(*s.columns)].ravel())
-            for row, s in ((r, self.slices[r - 1]) for r in self.stage_rows[index - 1])
+            for row, s in ((r, self.slices[r - 1]) for r in self.owner_rows[index - 1])
         ]
+
+    def sum_numbers(self, row: int) -> NDArray[np.int64]:
+        """Flat numbers of the neurons of a row's slice, before the pool."""
+        s = self.slices[row - 1]
+        stage = self.network.stages[s.stage]
+        numbers = np.arange(stage.neurons).reshape(stage.sum_shape)
+        return numbers[slice(*s.channels), slice(*s.sum_rows), slice(*s.sum_columns)].ravel()
 
     @property
     def packet_hops(self) -> int:
@@ -144,9 +187,8 @@ class Mapping:
     def summary(self) -> str:
         """Table of the slices: where they sit and what they fill."""
         rows = []
+        split = not all(s.owns for s in self.slices)
         for s in self.slices:
-            stage = self.network.stages[s.stage]
-            window = (s.input_rows[1] - s.input_rows[0]) * (s.input_columns[1] - s.input_columns[0])
             rows.append(
                 [
                     s.layer,
@@ -155,10 +197,12 @@ class Mapping:
                     f"{s.channels[0]}:{s.channels[1]}",
                     f"{s.rows[0]}:{s.rows[1]}×{s.columns[0]}:{s.columns[1]}",
                     f"{s.neurons} ({s.neurons / self.chip.neurons:.0%})",
-                    f"{stage.input_shape[0] * window}",
+                    f"{s.axons_in}",
+                    *([f"{s.inputs[0]}:{s.inputs[1]}"] if split else []),
                 ]
             )
         header = ["layer", "core", "tile", "channels", "rows×columns", "neurons", "axons in"]
+        header += ["of inputs"] if split else []
         return (
             f"{self.network.name} on {self.chip.name}: {self.cores_used} of {self.chip.cores} "
             f"cores, {self.packet_hops:,} packet-hops if every neuron spikes\n"

@@ -3,6 +3,10 @@
 What a slice takes of a limit is a product of what its rows, its columns and
 its channels take, so a cut is judged from its largest runs; slices are made
 only of the cut that is taken.
+
+A layer of which no single output fits, because its fan-in needs more input
+axons or synapse memory than a core has, is cut by input channels as well: the
+parts of a box send their partial sums to the one that owns its neurons.
 """
 
 from __future__ import annotations
@@ -19,7 +23,10 @@ from neuromorph.chip import Chip
 from neuromorph.mapping.slices import Range, Slice, cut, input_range, sum_range
 from neuromorph.network import Network, Stage
 
-__all__ = ["Limit", "partition"]
+__all__ = ["SUM_BITS", "Limit", "partition"]
+
+# Bits of a partial sum in a packet, sign included.
+SUM_BITS = 16
 
 REMEDIES = {
     "neurons": "use a chip with more neurons a core, or a pool with smaller, separate windows",
@@ -27,6 +34,7 @@ REMEDIES = {
     "axons_out": "use a chip with more output axons, or larger cores in the next layer",
     "synapse_bits": "use a chip with more synapse memory, a smaller fan-in, or fewer weight levels",
     "accumulator_bits": "use a chip with wider accumulators, a smaller fan-in, or fewer levels",
+    "partial_sum_bits": "use a chip with more input axons, or fewer levels",
     "cores": "use a larger mesh or larger cores, or a smaller network",
 }
 
@@ -119,16 +127,21 @@ class _Runs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cut:
-    """A layer cut into equal boxes of rows, columns and channels."""
+    """A layer cut into equal boxes of rows, columns and channels, and of input channels."""
 
     stage: Stage
     rows: _Runs
     columns: _Runs
     channels: int  # parts
+    inputs: int = 1  # parts of the fan-in
+
+    @property
+    def boxes(self) -> int:
+        return self.rows.parts * self.columns.parts * self.channels
 
     @property
     def slices(self) -> int:
-        return self.rows.parts * self.columns.parts * self.channels
+        return self.boxes * self.inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +164,7 @@ class _Ears:
         _, height, width = stage.output_shape
         if following.stage.input_shape[1:] == (1, 1):  # flattened: everybody is heard by all
             rows, columns = np.ones(height, np.int64), np.ones(width, np.int64)
-            return cls(rows=rows, columns=columns, parts=following.slices)
+            return cls(rows=rows, columns=columns, parts=following.boxes)
         return cls(
             rows=_covered(following.rows, height),
             columns=_covered(following.columns, width),
@@ -168,40 +181,53 @@ def _covered(runs: _Runs, size: int) -> NDArray[np.int64]:
 class _Needs:
     """What the slices of one layer take of the limits of a core."""
 
-    def __init__(self, stage: Stage, chip: Chip, ears: _Ears | None) -> None:
-        self.stage, self.chip, self.ears = stage, chip, ears
+    def __init__(self, stage: Stage, chip: Chip, ears: _Ears | None, inputs: int = 1) -> None:
+        self.stage, self.chip, self.ears, self.inputs = stage, chip, ears, inputs
         self.bits = stage.weight_levels.bits + chip.index_bits
         present = stage.weights != 0 if chip.storage == "sparse" else np.ones_like(stage.weights)
-        # stored weights of each (channel, kernel row, kernel column)
-        self.present = present.sum(axis=1, dtype=np.int64)
+        # stored weights of each (part of the fan-in and channel, kernel row, kernel column)
+        self.channels, heard = present.shape[:2]
+        edges = heard * np.arange(inputs) // inputs  # as cut
+        self.present = np.add.reduceat(present, edges, axis=1, dtype=np.int64).swapaxes(0, 1)
+        self.largest_part = _largest_sum(stage, edges)
 
     def of_channel(self, rows: _Runs, columns: _Runs) -> dict[str, int]:
         """What one channel of the largest box takes, as far as it is known."""
         need = {
             "neurons": rows.most_sums * columns.most_sums,
             # does not depend on the number of channels
-            "axons_in": self.stage.input_shape[0] * rows.most_inputs * columns.most_inputs,
+            "axons_in": self.heard * rows.most_inputs * columns.most_inputs,
         }
         if self.ears is not None:
             heard = rows.most_heard(self.ears.rows) * columns.most_heard(self.ears.columns)
             need["axons_out"] = heard * self.ears.parts
+        if self.inputs > 1:  # to the owner
+            need["axons_out"] = max(need.get("axons_out", 0), need["neurons"])
         return need
+
+    @property
+    def heard(self) -> int:
+        """Input channels of the largest part of the fan-in."""
+        return -(-self.stage.input_shape[0] // self.inputs)
 
     def synapse_bits(self, rows: _Runs, columns: _Runs) -> NDArray[np.int64]:
         """Bits of each channel in every different box: (boxes, channels)."""
         if self.chip.kernels == "shared":
-            stored = self.present.sum(axis=(1, 2))[None]
+            stored = self.present.sum(axis=(2, 3))
         else:
-            per_column = self.present @ columns.taps.T  # (channels, kernel rows, runs)
-            stored = (rows.taps @ per_column).transpose(1, 2, 0).reshape(-1, len(self.present))
+            per_column = self.present @ columns.taps.T  # (parts, channels, kernel rows, runs)
+            each = (rows.taps @ per_column).swapaxes(1, 3)  # (parts, runs, runs, channels)
+            stored = each.reshape(-1, self.channels)
         bits: NDArray[np.int64] = stored * self.bits
         return bits
 
     def parts(self, rows: _Runs, columns: _Runs) -> int | None:
         """Fewest runs of channels that let every box fit; None if one channel does not."""
-        channels, chip = len(self.present), self.chip
+        channels, chip = self.channels, self.chip
         need = self.of_channel(rows, columns)
         if need["axons_in"] > chip.axons_in:
+            return None
+        if self.inputs > 1 and self.largest_part.bit_length() + 1 > SUM_BITS:
             return None
         room = channels
         for limit in ("neurons", "axons_out"):
@@ -223,7 +249,7 @@ class _Needs:
 
     def of(self, found: _Cut) -> dict[str, int]:
         """The most that a slice of the cut takes of every limit that is known."""
-        channels = len(self.present)
+        channels = self.channels
         longest = -(-channels // found.channels)
         need = self.of_channel(found.rows, found.columns)
         edges = channels * np.arange(found.channels) // found.channels
@@ -235,39 +261,40 @@ class _Needs:
 def _cut_stage(stage: Stage, chip: Chip, ears: _Ears | None) -> tuple[_Cut | None, list[Limit]]:
     """The cut with the fewest cores, then the fewest axons, that respects every limit."""
     where = f"layer {stage.name!r}"
-    needs = _Needs(stage, chip, ears)
     spatial = stage.pool is None or not stage.pool.overlaps
     sizes = stage.output_shape[1:] if spatial else (1, 1)
     rows, columns = (
         [_Runs(stage, axis, parts) for parts in _part_counts(size)]
         for axis, size in enumerate(sizes)
     )
-    best: _Cut | None = None
-    cheapest: tuple[int, int] | None = None
-    for y, x in product(rows, columns):
-        if cheapest is not None and y.parts * x.parts > cheapest[0]:
-            continue
-        parts = needs.parts(y, x)
-        if parts is None:
-            continue
-        found = _Cut(stage=stage, rows=y, columns=x, channels=parts)
-        cost = (found.slices, parts * y.inputs * x.inputs)
-        if cheapest is None or cost < cheapest:
-            best, cheapest = found, cost
-    part = "largest part"
-    shown = best
+    needs = _Needs(stage, chip, ears)
+    best = _best(needs, rows, columns)
+    part, shown = "largest part", best
+    if best is None and (fan_in := _split(stage, chip, ears, rows[-1], columns[-1])) is not None:
+        needs, best = fan_in, _best(fan_in, rows, columns)
+        part, shown = f"largest part (fan-in in {needs.inputs})", best
     if shown is None:
         part = "smallest possible part"
-        channels = stage.output_shape[0]
-        shown = _Cut(stage=stage, rows=rows[-1], columns=columns[-1], channels=channels)
+        fewest = stage.input_shape[0] if _breaks(needs, chip, rows[-1], columns[-1]) else 1
+        needs = _Needs(stage, chip, ears, fewest)
+        shown = _Cut(
+            stage=stage,
+            rows=rows[-1],
+            columns=columns[-1],
+            channels=stage.output_shape[0],
+            inputs=fewest,
+        )
     limits = [
         Limit(limit=limit, needed=most, available=getattr(chip, limit), where=f"{where}, {part}")
         for limit, most in needs.of(shown).items()
     ]
+    if shown.inputs > 1:
+        bits = needs.largest_part.bit_length() + 1
+        limits.append(Limit(limit="partial_sum_bits", needed=bits, available=SUM_BITS, where=where))
     limits.append(
         Limit(
             limit="accumulator_bits",
-            needed=_largest_sum(stage).bit_length() + 1,
+            needed=_largest_sum(stage, np.zeros(1, np.int64)).bit_length() + 1,
             available=chip.accumulator_bits,
             where=where,
         )
@@ -275,10 +302,54 @@ def _cut_stage(stage: Stage, chip: Chip, ears: _Ears | None) -> tuple[_Cut | Non
     return best, limits
 
 
-def _largest_sum(stage: Stage) -> int:
-    """Largest magnitude a sum can take on its way, whatever the order of events."""
-    weights = np.abs(stage.weights.astype(np.int64)).sum(axis=(1, 2, 3))
-    return int(weights.max()) * stage.input_maximum
+def _best(needs: _Needs, rows: list[_Runs], columns: list[_Runs]) -> _Cut | None:
+    best: _Cut | None = None
+    cheapest: tuple[int, int] | None = None
+    for y, x in product(rows, columns):
+        if cheapest is not None and y.parts * x.parts * needs.inputs > cheapest[0]:
+            continue
+        parts = needs.parts(y, x)
+        if parts is None:
+            continue
+        found = _Cut(stage=needs.stage, rows=y, columns=x, channels=parts, inputs=needs.inputs)
+        cost = (found.slices, parts * y.inputs * x.inputs)
+        if cheapest is None or cost < cheapest:
+            best, cheapest = found, cost
+    return best
+
+
+def _breaks(needs: _Needs, chip: Chip, rows: _Runs, columns: _Runs) -> bool:
+    """Whether the fan-in of one output is too much for a core."""
+    axons = needs.of_channel(rows, columns)["axons_in"]
+    bits = int(needs.synapse_bits(rows, columns).max())
+    return axons > chip.axons_in or bits > chip.synapse_bits
+
+
+def _split(
+    stage: Stage, chip: Chip, ears: _Ears | None, rows: _Runs, columns: _Runs
+) -> _Needs | None:
+    """Needs with the fan-in in as few parts as let one output fit; None if none or all do."""
+    channels = stage.input_shape[0]
+    if channels == 1 or not _breaks(_Needs(stage, chip, ears), chip, rows, columns):
+        return None
+    low, high = 2, channels
+    while low < high:  # more parts never need more
+        middle = (low + high) // 2
+        if _Needs(stage, chip, ears, middle).parts(rows, columns) is None:
+            low = middle + 1
+        else:
+            high = middle
+    needs = _Needs(stage, chip, ears, low)
+    return None if needs.parts(rows, columns) is None else needs
+
+
+def _largest_sum(stage: Stage, edges: NDArray[np.int64]) -> int:
+    """Largest magnitude a sum can take on its way, whatever the order of events.
+
+    ``edges``: where the parts of the fan-in begin; the largest of any part.
+    """
+    weights = np.abs(stage.weights.astype(np.int64)).sum(axis=(2, 3))
+    return int(np.add.reduceat(weights, edges, axis=1).max()) * stage.input_maximum
 
 
 def _part_counts(size: int) -> list[int]:
@@ -287,7 +358,7 @@ def _part_counts(size: int) -> list[int]:
 
 
 def _slices(index: int, found: _Cut) -> list[Slice]:
-    """All slices of a cut: row by row, column by column, channel by channel."""
+    """All slices of a cut: row by row, column by column, channel by channel, part by part."""
     stage = found.stage
     channels, height, width = stage.output_shape
     spans: list[list[tuple[Range, Range, Range]]] = []
@@ -306,8 +377,10 @@ def _slices(index: int, found: _Cut) -> list[Slice]:
             sum_columns=sum_columns,
             input_rows=input_rows,
             input_columns=input_columns,
+            inputs=heard,
         )
         for rows, sum_rows, input_rows in spans[0]
         for columns, sum_columns, input_columns in spans[1]
         for run in cut(channels, found.channels)
+        for heard in cut(stage.input_shape[0], found.inputs)
     ]

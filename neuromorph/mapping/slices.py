@@ -21,8 +21,12 @@ class Slice:
 
     ``rows`` and ``columns`` bound the outputs (after the pool), ``sum_rows``
     and ``sum_columns`` the neurons behind them, ``input_rows`` and
-    ``input_columns`` the part of the input image they see.  All ranges are
-    half open.
+    ``input_columns`` the part of the input image they see, ``inputs`` its
+    channels that they hear.  All ranges are half open.
+
+    Where the fan-in is split, slices of one box hear different channels.  The
+    one that hears the first *owns* the neurons: the others send it their
+    partial sums.
     """
 
     stage: int
@@ -35,6 +39,22 @@ class Slice:
     sum_columns: Range
     input_rows: Range
     input_columns: Range
+    inputs: Range
+
+    @property
+    def box(self) -> tuple[Range, Range, Range]:
+        """Channels, rows and columns of the outputs."""
+        return self.channels, self.rows, self.columns
+
+    @property
+    def owns(self) -> bool:
+        """Whether the neurons are thresholded here, or their partial sums leave."""
+        return self.inputs[0] == 0
+
+    @property
+    def axons_in(self) -> int:
+        """Input neurons in the window."""
+        return _size(self.inputs) * _size(self.input_rows) * _size(self.input_columns)
 
     @property
     def neurons(self) -> int:

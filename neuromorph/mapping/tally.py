@@ -26,6 +26,8 @@ COUNTED = (
     "spike_in",
     "token_out",
     "token_in",
+    "partial_out",
+    "partial_in",
     "hop_x",
     "hop_y",
     "hop_local",
@@ -99,11 +101,15 @@ def tabulate(
         if action in index:
             put(action, counted[action])
     events = counted["xnor_event"] + counted["graded_event"]
-    packets = counted["spike_in"] + counted["token_in"]
+    partial = counted["partial_in"]
+    packets = counted["spike_in"] + counted["token_in"] + partial
     neurons = np.array([0, *(s.neurons for s in slices)], np.int64)
+    owned = np.array([0, *(s.neurons * s.owns for s in slices)], np.int64)
     compares, pooled = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     for row, s in enumerate(slices, start=1):
         stage = network.stages[s.stage]
+        if not s.owns:
+            continue
         if stage.thresholds is not None:
             compares[row] = s.neurons * (1 if form.floats else stage.thresholds.shape[1])
         if stage.pool is not None:
@@ -112,7 +118,7 @@ def tabulate(
     put("fifo_pop", packets)
     put("skip_act", mapping.pairs * samples - counted["fetched"])
     put("skip_weight", counted["fetched"] - events)
-    put("neuron_update_idle", neurons * samples - counted["neuron_update_active"])
+    put("neuron_update_idle", owned * samples - counted["neuron_update_active"])
     put("threshold_cmp", compares * samples)
     put("pool_cmp", pooled * samples)
     if chip.sync == "barrier":

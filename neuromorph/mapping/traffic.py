@@ -107,7 +107,7 @@ def _full(name: str, shape: tuple[int, int, int], given: ArrayLike) -> NDArray[n
 def flows(
     network: Network, slices: tuple[Slice, ...], spikes: list[NDArray[np.float64]]
 ) -> Traffic:
-    """Packets between slices if every neuron sends the spikes given.
+    """Packets between slices if every neuron sends the spikes given, and every partial sum is sent.
 
     Which rows of an image a slice hears does not depend on the column, so the
     packets from one box to all slices of a layer are two small matrix
@@ -119,24 +119,37 @@ def flows(
     source, target, packets = [], [], []
     port = np.zeros(len(slices))
     for index, stage in enumerate(network.stages):
-        targets = np.array(places[index], np.int64)
-        hears = _Ears(stage, [slices[t] for t in targets])
-        if index == 0:
-            _, height, width = stage.input_shape
-            port[targets] = hears.packets(spikes[0].sum(axis=0), (0, height), (0, width))
-            continue
-        for number in places[index - 1]:
-            s = slices[number]
-            box = spikes[index][slice(*s.channels), slice(*s.rows), slice(*s.columns)]
-            image = box.sum(axis=0)
-            if stage.input_shape == network.stages[index - 1].output_shape:
-                sent = hears.packets(image, s.rows, s.columns)
-            else:  # flattened: one pixel
-                sent = hears.packets(image.sum(keepdims=True), (0, 1), (0, 1))
-            reached = np.flatnonzero(sent)
-            source.append(np.full(len(reached), number))
-            target.append(targets[reached])
-            packets.append(sent[reached])
+        owners: dict[tuple[Range, Range, Range], int] = {}
+        parts: dict[Range, list[int]] = {}
+        for number in places[index]:
+            parts.setdefault(slices[number].inputs, []).append(number)
+            owners.setdefault(slices[number].box, number)
+        for number in places[index]:
+            if (owner := owners[slices[number].box]) != number:
+                source.append(np.array([number]))
+                target.append(np.array([owner]))
+                packets.append(np.array([float(slices[number].neurons)]))
+        for heard, numbers in parts.items():
+            targets = np.array(numbers, np.int64)
+            hears = _Ears(stage, [slices[t] for t in numbers])
+            sending = _only(stage, spikes[index], heard)
+            if index == 0:
+                _, height, width = stage.input_shape
+                image = sending.reshape(stage.input_shape).sum(axis=0)
+                port[targets] = hears.packets(image, (0, height), (0, width))
+                continue
+            for number in (n for n in places[index - 1] if slices[n].owns):
+                s = slices[number]
+                box = sending[slice(*s.channels), slice(*s.rows), slice(*s.columns)]
+                image = box.sum(axis=0)
+                if stage.input_shape == network.stages[index - 1].output_shape:
+                    sent = hears.packets(image, s.rows, s.columns)
+                else:  # flattened: one pixel
+                    sent = hears.packets(image.sum(keepdims=True), (0, 1), (0, 1))
+                reached = np.flatnonzero(sent)
+                source.append(np.full(len(reached), number))
+                target.append(targets[reached])
+                packets.append(sent[reached])
     empty: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     return Traffic(
         source=np.concatenate(source or empty).astype(np.int64),
@@ -144,6 +157,17 @@ def flows(
         packets=np.concatenate(packets or empty).astype(np.float64),
         port=port,
     )
+
+
+def _only(stage: Stage, spikes: NDArray[np.float64], heard: Range) -> NDArray[np.float64]:
+    """Spikes of the input channels ``heard`` of a layer; zero for the others."""
+    if heard == (0, stage.input_shape[0]):
+        return spikes
+    area = stage.input_shape[1] * stage.input_shape[2]
+    flat = np.zeros(spikes.size)
+    chosen = slice(heard[0] * area, heard[1] * area)
+    flat[chosen] = spikes.ravel()[chosen]
+    return flat.reshape(spikes.shape)
 
 
 class _Ears:

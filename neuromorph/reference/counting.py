@@ -9,6 +9,9 @@ image):
 A pair (a, w) is a synaptic event where both are non-zero; it is an XNOR event
 where both are ±1 and a graded event otherwise.  Outside the image there is no
 pair.  All arithmetic is int64.
+
+Where the fan-in is split, Σ over i falls into parts.  One core owns the neuron;
+every other one sends it its partial sum, unless that is zero.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.mapping import COUNTED, Mapping, Tally
+from neuromorph.mapping.slices import Range
 from neuromorph.network import Network, Pool, Stage
 
 __all__ = ["count", "run_network", "spikes_of", "tally"]
@@ -125,6 +129,7 @@ def tally(
         image = arriving.reshape(batch, *stage.input_shape).astype(np.int64)
         _count_synapses(mapping, index, image, counted)
         _count_packets(mapping, index, image, counted)
+        _count_partial_sums(mapping, index, image, counted)
     return Tally(outputs=outputs, levels=levels, counted=counted)
 
 
@@ -134,16 +139,59 @@ def _count_synapses(mapping: Mapping, index: int, image: Array, counted: dict[st
     spikes, units = spikes_of(stage, image)
     weights = np.abs(stage.weights.astype(np.int64))
     present, single = (weights != 0).astype(np.int64), (weights == 1).astype(np.int64)
-    events = correlate(stage, spikes, present)
-    xnor = correlate(stage, units, single)
-    fetched = correlate(stage, spikes, np.ones_like(present))
+    all_events = correlate(stage, spikes, present)
+    for row in mapping.owner_rows[index]:
+        touched = all_events[_box(mapping, row)] > 0
+        counted["neuron_update_active"][:, row] = touched.sum(axis=(1, 2, 3))
+    for heard, rows in _parts(mapping, index).items():
+        channels = (slice(None), slice(*heard))
+        events = correlate(stage, spikes[channels], present[channels])
+        xnor = correlate(stage, units[channels], single[channels])
+        fetched = correlate(stage, spikes[channels], np.ones_like(present[channels]))
+        for row in rows:
+            box = _box(mapping, row)
+            counted["xnor_event"][:, row] = xnor[box].sum(axis=(1, 2, 3))
+            counted["graded_event"][:, row] = (events - xnor)[box].sum(axis=(1, 2, 3))
+            counted["fetched"][:, row] = fetched[box].sum(axis=(1, 2, 3))
+
+
+def _parts(mapping: Mapping, index: int) -> dict[Range, list[int]]:
+    """Runs of input channels that slices of a layer hear, and the rows of these slices."""
+    found: dict[Range, list[int]] = {}
     for row in mapping.stage_rows[index]:
-        s = mapping.slices[row - 1]
-        box = (slice(None), slice(*s.channels), slice(*s.sum_rows), slice(*s.sum_columns))
-        counted["xnor_event"][:, row] = xnor[box].sum(axis=(1, 2, 3))
-        counted["graded_event"][:, row] = (events - xnor)[box].sum(axis=(1, 2, 3))
-        counted["fetched"][:, row] = fetched[box].sum(axis=(1, 2, 3))
-        counted["neuron_update_active"][:, row] = (events[box] > 0).sum(axis=(1, 2, 3))
+        found.setdefault(mapping.slices[row - 1].inputs, []).append(row)
+    return found
+
+
+def _box(mapping: Mapping, row: int) -> tuple[slice, ...]:
+    s = mapping.slices[row - 1]
+    return slice(None), slice(*s.channels), slice(*s.sum_rows), slice(*s.sum_columns)
+
+
+def _count_partial_sums(
+    mapping: Mapping, index: int, image: Array, counted: dict[str, Array]
+) -> None:
+    """What slices that do not own their neurons send, and the tokens behind it."""
+    stage = mapping.network.stages[index]
+    weights = stage.weights.astype(np.int64)
+    for heard, rows in _parts(mapping, index).items():
+        channels = (slice(None), slice(*heard))
+        if heard[0] == 0:
+            continue  # these own their neurons
+        sums = correlate(stage, image[channels], weights[channels])
+        for row in rows:
+            owner = int(mapping.owners[row])
+            copies = (sums[_box(mapping, row)] != 0).sum(axis=(1, 2, 3))
+            counted["partial_out"][:, row] += copies
+            counted["partial_in"][:, owner] += copies
+            if mapping.chip.sync == "token":
+                counted["token_out"][:, row] += 1
+                counted["token_in"][:, owner] += 1
+                copies = copies + 1
+            distance = np.abs(mapping.tiles[owner] - mapping.tiles[row])
+            counted["hop_x"][:, row] += copies * distance[0]
+            counted["hop_y"][:, row] += copies * distance[1]
+            counted["hop_local"][:, row] += copies
 
 
 def _count_packets(mapping: Mapping, index: int, image: Array, counted: dict[str, Array]) -> None:

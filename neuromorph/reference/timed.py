@@ -13,6 +13,9 @@ Time is a whole number of ticks.  Routers, links and their buffers are in
   synapses.  The frame is fired when a token of every source was served
   (token), or at the next global step (barrier): all neurons are thresholded,
   the packets leave, the next frame begins.
+* A core with a part of the fan-in fires alike, but sends its sums that are not
+  zero to the core that owns the neurons, which adds them: an axon look-up and
+  one synapse each.  With barriers the owner fires one step later.
 * The port begins a frame when it is free and fewer than ``frames_in_flight``
   frames are unfinished (token), or at every step (barrier).  A frame is
   finished when every read-out core has read its sums.
@@ -115,8 +118,13 @@ class _Run:
             outbox=self.outbox,
         )
         self.next_frame = self.frames_done = 0
+        # neurons with events on cores that do not own them, by frame and owner
+        self.elsewhere: dict[tuple[int, int], NDArray[np.bool_]] = {}
         self.rows = [self._row(r) for r in range(mapping.rows)]
         for row in self.rows:
+            if not self._owns(row.number):
+                self.rows[row.targets[0]].sources += 1
+                continue
             for i, target in enumerate(row.targets):
                 if self._sends(row)[:, i].any():
                     self.rows[target].sources += 1
@@ -126,14 +134,18 @@ class _Run:
     def _stage_of(self, row: int) -> int:
         return -1 if row == 0 else self.mapping.slices[row - 1].stage
 
+    def _owns(self, row: int) -> bool:
+        return int(self.mapping.owners[row]) == row
+
     def _row(self, r: int) -> Row:
         following = self._stage_of(r) + 1
         last = following == len(self.network.stages)
+        targets = [] if last else list(self.mapping.stage_rows[following])
         row = Row(
             number=r,
             tile=(int(self.mapping.tiles[r, 0]), int(self.mapping.tiles[r, 1])),
             gap=self.times.inject if r == 0 else self.times.spike,
-            targets=[] if last else list(self.mapping.stage_rows[following]),
+            targets=targets if self._owns(r) else [int(self.mapping.owners[r])],
             needed=np.zeros((1, 0), bool) if last else self.mapping.reach_table(following),
             queue_room=self.chip.queue,
             outbox_room=self.chip.buffer,
@@ -167,11 +179,12 @@ class _Run:
             self.drain()
         else:
             now = 0
-            for step in range(self.frames + len(self.network.stages) if self.frames else 0):
+            depths = self.mapping.depths
+            for step in range(self.frames + depths.max() + 1 if self.frames else 0):
                 if step < self.frames:
                     self.begin(now, step)
                 for row in self.rows[1:]:
-                    if 0 <= step - 1 - self._stage_of(row.number) < self.frames:
+                    if 0 <= step - depths[row.number] < self.frames:
                         row.busy = True
                         self.scan(now, row)
                 self.drain()
@@ -237,6 +250,19 @@ class _Run:
         if self.chip.sync == "token":
             for target in np.flatnonzero(sends.any(axis=0)):
                 row.to_send.append(self.packet(row, TOKEN, row.targets[target], 0))
+        self.start_sending(tick, row)
+
+    def send_sums(self, tick: int, row: Row, sums: NDArray[np.int64]) -> None:
+        """Queue the partial sums that are not zero, then a token."""
+        owner = row.targets[0]
+        for neuron, value in zip(self.mapping.sum_numbers(row.number), sums.ravel()):
+            if value:
+                row.to_send.append(self.packet(row, int(neuron), owner, int(value)))
+        if self.chip.sync == "token":
+            row.to_send.append(self.packet(row, TOKEN, owner, 0))
+        self.start_sending(tick, row)
+
+    def start_sending(self, tick: int, row: Row) -> None:
         self.busy[row.number] += row.gap * len(row.to_send)
         if row.to_send:
             self.agenda.add(tick + row.gap, self.emit, row)
@@ -264,7 +290,8 @@ class _Run:
         if row.outbox_room is not None:
             row.outbox_room -= 1
         packet = row.to_send.popleft()
-        kind = "token_out" if packet.is_token else "packet_out"
+        kind = "packet_out" if self._owns(row.number) else "partial_out"
+        kind = "token_out" if packet.is_token else kind
         self.counted[kind][packet.frame, row.number] += 1
         (x, y), (to_x, to_y) = packet.tile, packet.goal
         self.counted["hop_x"][packet.frame, row.number] += abs(to_x - x)
@@ -310,7 +337,8 @@ class _Run:
 
     def delivered(self, tick: int, packet: Packet) -> None:
         row = self.rows[packet.target]
-        kind = "token_in" if packet.is_token else "spike_in"
+        kind = "spike_in" if self._owns(packet.source) else "partial_in"
+        kind = "token_in" if packet.is_token else kind
         self.counted[kind][packet.frame, row.number] += 1
         if self.sink is not None:
             record = (
@@ -342,7 +370,8 @@ class _Run:
         row.serving_token = packet.is_token
         duration = self.times.axon
         if not row.serving_token:
-            words = -(-self.integrate(row, packet) // self.times.synapse_lanes)
+            add = self.integrate if self._owns(packet.source) else self.add_sum
+            words = -(-add(row, packet) // self.times.synapse_lanes)
             duration += self.times.synapse * words
         self.busy[row.number] += duration
         self.agenda.add(tick + duration, self.served, row)
@@ -380,6 +409,12 @@ class _Run:
         self.counted["graded_event"][packet.frame, row.number] += events - xnor
         return fetched if self.chip.storage == "dense" else events
 
+    def add_sum(self, row: Row, packet: Packet) -> int:
+        """Add a partial sum into the accumulator of its neuron: one addition."""
+        place = int(np.flatnonzero(self.mapping.sum_numbers(row.number) == packet.neuron)[0])
+        row.sums.flat[place] += packet.payload
+        return 1
+
     def served(self, tick: int, row: Row) -> None:
         if row.serving_token:
             row.tokens += 1
@@ -402,14 +437,20 @@ class _Run:
         stage = self.network.stages[s.stage]
         frame = row.frame
         row.queues.pop(frame, None)
-        self.counted["neuron_update_active"][frame, row.number] = row.touched.sum()
-        sums = row.sums
+        sums, touched = row.sums, row.touched
         row.sums, row.touched = self._blank(s)
+        if not s.owns:
+            elsewhere = self.elsewhere.setdefault((frame, row.targets[0]), np.zeros_like(touched))
+            elsewhere |= touched
+            self.send_sums(tick, row, sums)
+            return
+        touched |= self.elsewhere.pop((frame, row.number), False)
+        self.counted["neuron_update_active"][frame, row.number] = touched.sum()
         numbers = self._neurons(row)
         if stage.levels is None:
             self.outputs[frame, numbers] = sums.ravel()
             self.read_out[frame] += 1
-            if self.read_out[frame] == len(self.mapping.stage_rows[-1]):
+            if self.read_out[frame] == len(self.mapping.owner_rows[-1]):
                 self.finished[frame] = tick
                 self.frames_done += 1
                 if self.chip.sync == "token":

@@ -92,6 +92,7 @@ def check_slices(
             stage=int(layer[i]),
             layer=network.layers[layer[i]].name,
             core=int(core[i]),
+            inputs=(0, network.layers[layer[i]].input_shape[0]),
             **{name: (int(table[name][i, 0]), int(table[name][i, 1])) for name in RANGES},
         )
         for i in range(len(layer))
