@@ -228,8 +228,8 @@ def test_the_random_chips_do_cut_layers():
             for axis, size in zip(cut, (*stage.output_shape, stage.input_shape[0])):
                 cut[axis] += getattr(s, axis) != (0, size)
     assert min(cut.values()) > 20, cut
-    # levels that no packet holds would be needed
-    assert refused == {*REMEDIES} - {"partial_sum_bits"}, refused
+    # one kernel beyond a memory, or levels that no packet holds, would be needed
+    assert refused == {*REMEDIES} - {"synapse_bits", "partial_sum_bits"}, refused
 
 
 @pytest.mark.parametrize("name", ["digits-gxnor", "mnist-mlp-gxnor"])
@@ -387,8 +387,9 @@ def test_sparse_storage_counts_what_is_stored():
     assert (
         map_network(network, dataclasses.replace(sparse, synapse_bits=37 * 8 - 1)).cores_used == 2
     )
-    with pytest.raises(MappingError, match="needs 240 synapse_bits, 239 available"):
-        map_network(network, dataclasses.replace(sparse, synapse_bits=239))
+    # 25 of its inputs take 200 bits: the fan-in goes over four cores
+    split = map_network(network, dataclasses.replace(sparse, synapse_bits=239))
+    assert {s.inputs for s in split.slices} == {(0, 25), (25, 50), (50, 75), (75, 100)}
 
 
 def test_uneven_channels_are_cut_by_what_they_store():
@@ -446,7 +447,7 @@ def test_dry_run_claims_nothing_that_hangs_on_a_layer_that_cannot_be_cut():
     known = {(m.where.split("'")[1], m.limit) for m in fit.limits if m.limit == "axons_out"}
     assert known == {("conv", "axons_out"), ("out", "axons_out")}
     assert fit.limits[-1].where == "layers that can be cut"
-    assert fit.limits[-1].needed == 2
+    assert fit.limits[-1].needed == 3
 
 
 def test_dry_run_of_what_fits():

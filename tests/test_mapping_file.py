@@ -128,9 +128,9 @@ def test_command(tmp_path):
         ("gxnor45", []),
         ("loihi14", []),
         ("seneca22", []),
-        ("odin28", ["axons_in", "axons_in", "cores"]),
-        ("tianjic28", ["axons_in", "axons_in"]),
-        ("truenorth28", ["axons_in", "axons_in"]),
+        ("odin28", ["cores"]),
+        ("tianjic28", []),
+        ("truenorth28", []),
     ],
 )
 def test_dry_run_on_every_preset_says_what_would_help(chip, helps):

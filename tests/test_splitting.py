@@ -117,13 +117,13 @@ def test_memory_splits_a_fan_in_as_axons_do():
 def test_a_partial_sum_that_no_packet_holds():
     network = Network(
         name="heavy",
-        input=Input(shape=(4,), encoding="graded", bits=8),
+        input=Input(shape=(4,), encoding="graded", bits=12),
         layers=[Linear(name="out", weights=np.full((1, 4), 128), n=8), Readout()],
     )
     chip = dataclasses.replace(GXNOR, axons_in=2, accumulator_bits=32)
     with pytest.raises(
         MappingError,
-        match=r"layer 'out' needs 17 partial_sum_bits, 16 available; use a chip with more input "
+        match=r"layer 'out' needs 20 partial_sum_bits, 16 available; use a chip with more input "
         r"axons, or fewer levels",
     ):
         map_network(network, chip)

@@ -294,9 +294,16 @@ static void begin_step(tm_run *r) {
     r->step++;
 }
 
+/* Nothing moves: is a packet left outside of a core?  In one it may wait for a later step. */
+static int is_stuck(const tm_run *r) {
+    for (int32_t p = 0; r->alive && p < r->packet_used; p++)
+        if (r->packets[p].number != NOT_SENT && r->packets[p].wants != TM_INSIDE) return 1;
+    return 0;
+}
+
 /* The agenda is empty.  What now? */
 static int next_act(tm_run *r) {
-    if (r->alive) return TM_STUCK;
+    if (is_stuck(r)) return TM_STUCK;
     if (r->traffic) {
         if (r->begun || r->traffic->packets == 0) return TM_DONE;
         row_event(r, r->traffic->tick[0], 0, EMIT);

@@ -209,9 +209,9 @@ class _Run:
         )
 
     def drain(self) -> None:
-        """Until nothing moves; then no packet may be left."""
+        """Until nothing moves; then packets may be left only in cores, for a later step."""
         self.agenda.drain()
-        if self.mesh.alive:
+        if any(packet.wants is not None for packet in self.mesh.alive.values()):
             stuck = Stuck(
                 tick=self.agenda.now,
                 packets=self.mesh.waiting(),
