@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import neuromorph
-from neuromorph.events import ACTIONS
 from neuromorph.mapping import Mapping
 from neuromorph.trace import schema
 from neuromorph.trace.compression import Compression, filters_of
@@ -87,7 +86,7 @@ def _describe(file: h5py.File, mapping: Mapping, detail: Detail, mode: str) -> N
         _fixed(table, name, np.array([getattr(s, name) for s in slices], "<i8"))
     counts = group(file, "counts")
     attributes(counts, asdict(mapping.hardware))
-    _fixed(counts, "actions", _strings(list(ACTIONS)))
+    _fixed(counts, "actions", _strings(list(schema.TRACED_ACTIONS)))
     _fixed(counts, "layers", _strings(list(mapping.row_layers)))
     _fixed(counts, "cores", mapping.row_cores.astype("<i8"))
     _fixed(counts, "pairs", mapping.pairs.astype("<i8"))
@@ -97,9 +96,9 @@ def _make_tables(file: h5py.File, mapping: Mapping, mode: str) -> None:
     """Tables of a row a sample."""
     rows = mapping.rows
     counts = file["counts"]
-    per_sample = rows * len(ACTIONS)
+    per_sample = rows * len(schema.TRACED_ACTIONS)
     block = max(1, COUNT_CHUNK_CELLS // per_sample)
-    _growing(counts, "values", "<i8", (rows, len(ACTIONS)), chunk=block)
+    _growing(counts, "values", "<i8", (rows, len(schema.TRACED_ACTIONS)), chunk=block)
     _growing(counts, "ticks", "<i8", chunk=1)
     _growing(counts, "active_ticks", "<i8", chunk=rows)
     classes = mapping.network.classes

@@ -56,8 +56,9 @@ class Recorder:
     Raises
     ------
     TraceError
-        Unknown detail, mode or compression, a mapping that splits a fan-in, or a file that cannot be written
-        (names file and reason); the latter from any method.
+        Unknown detail, mode or compression, a mapping that splits a fan-in, or
+        a file that cannot be written (names file and reason); the latter from
+        any method.
     MissingDependencyError
         lz4 or zstd without hdf5plugin.
     """

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from neuromorph.chip import BOUNDS, Chip
-from neuromorph.events import Hardware
+from neuromorph.events import ACTIONS, Hardware
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE
 from neuromorph.network import Encoding, Network
 
@@ -106,6 +106,9 @@ RANGES = (
     "input_rows",
     "input_columns",
 )
+# A trace holds no partial sums, so nor their counts: their places in Counts.values.
+TRACED = [i for i, action in enumerate(ACTIONS) if action not in ("partial_out", "partial_in")]
+TRACED_ACTIONS = tuple(list(ACTIONS)[i] for i in TRACED)
 HARDWARE: dict[str, type] = {
     "chip": str,
     "dataflow": str,

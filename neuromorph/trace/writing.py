@@ -116,7 +116,7 @@ class Writer:
         with self._writing():
             values = self._columns["counts"]["values"]
             values.resize(first + number, axis=0)
-            values[first:] = counts.values
+            values[first:] = counts.values[:, :, schema.TRACED]
             self._write_time(counts)
         if self._detail != "counts":
             self._write_spikes(inputs, tally)
