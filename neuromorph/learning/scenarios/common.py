@@ -46,7 +46,7 @@ Labels = NDArray[np.int64]
 # Thresholds at which raw pixels become ternary levels.
 INPUTS = {"mnist": (0, 80), "digits": (5, 11)}
 ORDER_DRAWS = 0x60000
-_STATES_WITH_HIDDEN_WEIGHTS = 32 + 64  # bits of a float shadow and of Adam's two moments
+_HIDDEN_WEIGHT_BITS = 2 + 32 + 64  # the weight, its float shadow, Adam's two moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,7 @@ class Result:
     x_label: str = "samples learned"
     y_label: str = "validation accuracy, %"
     log_x: bool = True
+    log_y: bool = False
     notes: tuple[str, ...] = ()
     network: Network | None = None  # what was learned, where it is one network
 
@@ -150,11 +151,11 @@ def hand_over_rule(settings: Settings, network: Network, samples: int) -> Rule:
     """The rule for a network that was trained elsewhere, tuned likewise."""
     return Rule(
         states=settings.states or 63,
-        error=settings.error or "bp",
+        error=settings.error or "sign",
         centring="frozen",
         margin=round(3.5 * network.stages[-1].inputs ** 0.5),
         rate=0.01,
-        readout_rate=0.004,
+        readout_rate=0.01,
         halve_every=max(1, samples // 3),
     )
 
@@ -309,7 +310,7 @@ class Session:
             "writes_mean": last.writes_mean,
             "weight_density": self._density(),
             "bits_per_synapse": last.bits_per_synapse,
-            "bits_per_synapse_hidden_weights": _STATES_WITH_HIDDEN_WEIGHTS + 2,
+            "bits_per_synapse_hidden_weights": _HIDDEN_WEIGHT_BITS,
             "energy_j_per_sample": {
                 name: None if figure is None else figure.nominal
                 for name, figure in zip(names, joules)

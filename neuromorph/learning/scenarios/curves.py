@@ -33,6 +33,7 @@ def draw(result: Result, path: str | os.PathLike[str]) -> Path:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise MissingDependencyError(
             "learning curves need matplotlib; install it with pip install 'neuromorph[report]'"
@@ -41,10 +42,16 @@ def draw(result: Result, path: str | os.PathLike[str]) -> Path:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for index, curve in enumerate(result.curves):
-        axes.plot(curve.x, curve.y, ".-", color=f"C{index % 10}", linewidth=1.2, label=curve.label)
+        line = ".-" if index % 2 == 0 else ".--"  # so that lines on each other are seen
+        axes.plot(curve.x, curve.y, line, color=f"C{index % 10}", linewidth=1.2, label=curve.label)
     if result.log_x:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:,g}")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if result.log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,g}")
     axes.set(xlabel=result.x_label, ylabel=result.y_label, title=result.title)
     axes.grid(True, which="both", linewidth=0.3)
     axes.legend(fontsize=8)

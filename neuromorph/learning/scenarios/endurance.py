@@ -73,6 +73,7 @@ def run(settings: Settings) -> Result:
         curves=tuple(curves),
         title=title,
         y_label="writes of the most-written synapse",
+        log_y=True,
         notes=(note,) if note else (),
     )
 
