@@ -143,6 +143,9 @@ def _activation(recipe: Recipe) -> str:
     phi, n2 = recipe.activation, recipe.levels.n2
     if n2 is None:
         return "ReLU."
+    if phi.slope is not None:
+        start, end = phi.slope
+        return f"Ternary hyperbolic tangent, β {start:g} → {end:g}; φ_r with r = 0.5 in evaluation."
     window = f"a = {phi.a}, {phi.pulse} window."
     if n2 == 0:
         return f"sign, {window}"

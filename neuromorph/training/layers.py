@@ -224,7 +224,13 @@ class BatchNorm(nn.Module):
 
 
 class Activation(nn.Module):
-    """φ_r with its window (:func:`neuromorph.training.functional.phi`); ReLU with ``n`` None."""
+    """φ_r with its window (:func:`neuromorph.training.functional.phi`); ReLU with ``n`` None.
+
+    With ``slope`` = (β at the start, β at the end) it is TernaryNet's ternary
+    hyperbolic tangent (arXiv 1801.09449): in training the smooth
+    ½ [tanh(β(2x − 1)) + tanh(β(2x + 1))] with its own derivative, β raised by
+    :meth:`anneal`; in evaluation what that becomes for β → ∞, φ_r with r = ½.
+    """
 
     def __init__(
         self,
@@ -234,13 +240,23 @@ class Activation(nn.Module):
         a: float = 0.5,
         h: float = 1.0,
         pulse: Pulse = "rectangular",
+        slope: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
+        self.slope, self.beta = slope, 0.0 if slope is None else slope[0]
         self.n, self.r, self.a, self.h = n if n is None else Levels(n).n, r, a, h
         self.pulse: Pulse = pulse
 
+    def anneal(self, t: float) -> None:
+        """Set β for the fraction t of the whole schedule; linear from start to end."""
+        if self.slope is not None:
+            self.beta = self.slope[0] + (self.slope[1] - self.slope[0]) * t
+
     def forward(self, x: Tensor) -> Tensor:
         """Pre-activations to values k/K of Z_n, or to max(x, 0)."""
+        if self.slope is not None and self.training:
+            twice = 2 * x
+            return (torch.tanh(self.beta * (twice - 1)) + torch.tanh(self.beta * (twice + 1))) / 2
         if self.n is None:
             return F.relu(x)
         return phi(x, self.n, r=self.r, a=self.a, h=self.h, pulse=self.pulse)

@@ -102,6 +102,12 @@ class DiscreteNetwork(nn.Module):
         """Raw integers (batch, *shape) to scores (batch, classes)."""
         return self.outputs(raw)[-1]
 
+    def anneal(self, t: float) -> None:
+        """Tell the activations how far the schedule is, from 0 to 1."""
+        for module in self.modules():
+            if isinstance(module, Activation):
+                module.anneal(t)
+
     def reset(self, seed: int) -> None:
         """Draw the initial weights of every layer; see ``DiscreteLinear.reset``."""
         for layer, stage in enumerate(self.stages):
@@ -130,7 +136,7 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
     stages: list[Stage] = []
     channels, height, width = data.shape
     for place, layer in enumerate(recipe.layers):
-        activation = Activation(n2, r=phi.r, a=phi.a, h=phi.h, pulse=phi.pulse)
+        activation = Activation(n2, r=phi.r, a=phi.a, h=phi.h, pulse=phi.pulse, slope=phi.slope)
         synapses: DiscreteLinear | DiscreteConv2d
         if isinstance(layer, LinearLayer):
             synapses = DiscreteLinear(channels * height * width, layer.features, n1, method=method)

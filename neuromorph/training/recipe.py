@@ -133,6 +133,8 @@ class ActivationPart(_Part, frozen=True):
     a: _Positive = 0.5
     h: _Positive = 1.0  # H, below which all thresholds lie (activations above 1)
     pulse: Pulse = "rectangular"
+    # β at the start and the end of training, of a hyperbolic tangent that becomes φ_0.5
+    slope: tuple[_Positive, _Positive] | None = None
 
 
 class LinearLayer(_Part, frozen=True, tag_field="kind", tag="linear"):
@@ -241,6 +243,11 @@ class Recipe(_Part, frozen=True):
             )
         if levels.n2 is not None and levels.n2 > 1 and phi.r >= phi.h:
             raise RecipeError(f"activation.r is {phi.r} and activation.h is {phi.h}; need r < h")
+        if phi.slope is not None and (levels.n2 != 1 or phi.r != 0.5):
+            raise RecipeError(
+                f"activation.slope makes ternary neurons with r = 0.5, but levels.activations is "
+                f"{levels.activations!r} and activation.r {phi.r}; leave the slope out"
+            )
         kinds = [isinstance(layer, ConvLayer) for layer in self.layers]
         if kinds != sorted(kinds, reverse=True):
             place = kinds.index(True, kinds.index(False))

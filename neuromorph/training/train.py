@@ -150,7 +150,9 @@ class Training:
         self.model.train()
         with _one_thread():
             for step in range(steps):
-                self._set_rate((number + step / steps) / self.recipe.training.epochs)
+                t = (number + step / steps) / self.recipe.training.epochs
+                self._set_rate(t)
+                self.model.anneal(t)
                 chosen = order[step * batch : (step + 1) * batch]
                 loss = squared_hinge(self.model(images[chosen]), self._labels[chosen])
                 self.optimizer.zero_grad()
