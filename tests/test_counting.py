@@ -78,7 +78,16 @@ def pairs(mapping, levels):
 @pytest.mark.parametrize("other", FORMS)
 @pytest.mark.parametrize(
     ("fan_in", "out", "batch"),
-    [(1, 1, 1), (64, 3, 65), (100, 70, 9), (513, 33, 3), (1000, 520, 2), (20, 5, 300)],
+    [
+        (1, 1, 1),
+        (20, 5, 300),
+        (31, 34, 70),  # the most weights that are counted without counters in memory
+        (32, 9, 70),
+        (64, 3, 65),
+        (100, 70, 9),
+        (513, 33, 3),
+        (1000, 520, 2),
+    ],
 )
 def test_pairs_of_every_form(fan_in, out, batch, other, form):
     if other == "torch":
