@@ -151,15 +151,20 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
             result.update({key: array[cut] for key, array in tallies[i].items()})
             results.append(result)
         engine.plan(kernel, by_output).run(kernel, part, results, by_output)
+        for i, found in enumerate(levels):
+            engine.costs.see(i + 1, found[cut])
+
+    def packets(cut: slice) -> None:
         here = {name: table[cut] for name, table in counted.items()}
         for i, (stage, arriving) in enumerate(zip(network.stages, [inputs, *levels])):
-            engine.costs.see(i, arriving[cut])
             count_packets(mapping, i, stage, arriving[cut], here)
 
     cuts = _blocks(batch, threads)
     if cuts and not engine.costs.complete:  # the first block tells the activity of the layers
         block(cuts.pop(0))
     _each(block, cuts, threads)
+    share = max(1, -(-batch // max(1, threads)))
+    _each(packets, [slice(at, at + share) for at in range(0, batch, share)], threads)
     for i in range(len(network.stages)):
         rows = list(mapping.stage_rows[i])
         counted["xnor_event"][:, rows] = tallies[i]["xnor"]
