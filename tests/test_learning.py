@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import get_args
 
 import h5py
 import numpy as np
@@ -12,7 +13,7 @@ import neuromorph as nm
 from networks import random_levels
 from neuromorph.energy import estimate_energy, load_prices
 from neuromorph.errors import LearningError, NetworkError
-from neuromorph.events import LEARNING_ACTIONS
+from neuromorph.events import LEARNING_ACTIONS, Dataflow
 from neuromorph.learning import (
     Plastic,
     Rule,
@@ -299,6 +300,28 @@ def test_states_that_do_not_fit_are_refused_with_the_bits():
     with pytest.raises(LearningError, match=r"needs [\d,]+ bits for synapses of 24 bits, 524,288"):
         learn(nm.map_network(network, CHIP), (np.zeros((1, 1000), int), [0]), rule=rule)
     assert map_for(network, CHIP, rule).cores_used > nm.map_network(network, CHIP).cores_used
+
+
+def test_a_fan_in_over_several_cores_is_refused():
+    rule = Rule(states=15)
+    state, _ = start(rule)
+    mapping = map_for(state.network("split"), dataclasses.replace(CHIP, axons_in=8), rule)
+    with pytest.raises(LearningError, match="layer 'fc1' has its fan-in split over cores; a neur"):
+        learn(mapping, (np.zeros((1, 24), int), [0]), rule=rule, state=state)
+
+
+@pytest.mark.parametrize("dataflow", get_args(Dataflow))
+def test_every_dataflow_infers_while_learning_as_in_a_run(dataflow):
+    rng = np.random.default_rng(12)
+    network = ternary_network(rng)
+    chip = dataclasses.replace(CHIP, dataflow=dataflow)
+    rule = Rule(states=3, rate=0, readout_rate=0, centring="frozen")
+    images = random_levels(rng, 1, (20, *network.input.shape), 0.6)
+    mapping = map_for(network, chip, rule)
+    learned = learn(mapping, (images, np.zeros(20, int)), rule=rule)
+    assert (
+        learned.inference.values == nm.simulate(mapping, images).counts.values.sum(axis=0)
+    ).all()
 
 
 def test_spaces_the_rule_cannot_move_in():

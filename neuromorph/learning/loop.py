@@ -161,7 +161,7 @@ def learn(
     ------
     LearningError
         Spaces the rule cannot move in, states the cores have no room for, a
-        state of another network, labels out of range, data that are no
+        fan-in that is split over cores, a state of another network, labels out of range, data that are no
         numbers, an empty stream.
     NetworkError
         Images of wrong shape, dtype or range.
@@ -300,6 +300,11 @@ def _check_room(mapping: Mapping, rule: Rule) -> None:
     """Refuse a rule whose states the cores of a mapping have no memory for."""
     chip = mapping.chip
     for s in mapping.slices:
+        if not s.owns:
+            raise LearningError(
+                f"layer {s.layer!r} has its fan-in split over cores; a neuron learns where all its "
+                "synapses are: use a chip with more axons or synapse memory a core"
+            )
         stage = mapping.network.stages[s.stage]
         if not s.owns:
             raise LearningError(
