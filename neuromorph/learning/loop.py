@@ -161,8 +161,8 @@ def learn(
     ------
     LearningError
         Spaces the rule cannot move in, states the cores have no room for, a
-        fan-in that is split over cores, a state of another network, labels out of range, data that are no
-        numbers, an empty stream.
+        fan-in that is split over cores, a state of another network, labels
+        out of range, data that are no numbers, an empty stream.
     NetworkError
         Images of wrong shape, dtype or range.
 
