@@ -1,10 +1,10 @@
-"""``compare``: networks side by side on one chip."""
+"""``compare`` and ``sweep``: networks side by side, on one chip or on many."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,16 +22,10 @@ from neuromorph.cli.common import (
 if TYPE_CHECKING:
     from neuromorph.compare import Activity, Contender
 
-__all__ = ["compare", "measured", "packing_option"]
+__all__ = ["compare", "sweep"]
 
 PACKINGS = {"2": Fraction(2), "1.6": Fraction(8, 5)}
-packing_option = click.option(
-    "--packing",
-    type=click.Choice(list(PACKINGS)),
-    default="2",
-    show_default=True,
-    help="Bits of a stored ternary weight; 1.6: five in a byte.",
-)
+SHOWN_POINTS = 20
 
 
 @click.command()
@@ -45,7 +39,13 @@ packing_option = click.option(
     type=click.Choice(["scatter", "gather", "dense", "stationary"]),
     help="One for all; default: the cheapest of scatter, gather and dense for each.",
 )
-@packing_option
+@click.option(
+    "--packing",
+    type=click.Choice(list(PACKINGS)),
+    default="2",
+    show_default=True,
+    help="Bits of a stored ternary weight; 1.6: five in a byte.",
+)
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw it as PNG.")
 @as_json
 def compare(
@@ -71,9 +71,7 @@ def compare(
 
     check_outputs([picture], [*networks, chip, prices, data])
     target, table = load_chip(chip), load_prices(prices)
-    pairs, notes, warnings = measured(networks, data, samples, PACKINGS[packing])
-    for warning in warnings:
-        click.echo(paragraph(f"warning: {warning}"), err=True)
+    pairs, notes, warnings = _measured(networks, data, samples, PACKINGS[packing])
     result = compare_networks(pairs, target, table, dataflow=dataflow, notes=warnings + notes)
     record = result.to_dict()
     if picture is not None:
@@ -81,7 +79,114 @@ def compare(
     emit(as_json, record, paragraph(str(result)))
 
 
-def measured(
+@click.command()
+@click.argument("networks", metavar="NETWORK...", nargs=-1, required=True)
+@click.option(
+    "--over",
+    "axes",
+    metavar="KEY=V,V,…",
+    multiple=True,
+    required=True,
+    help="What to vary: dataflow, packing, batch, prices, price.NAME (a factor), or a number of "
+    "the chip such as core.synapse_bits. Given twice, every combination.",
+)
+@chip_option
+@prices_option
+@data_option
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=1000, show_default=True,
+    help="Samples behind the activity.",
+)  # fmt: skip
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Processes; default one for each processor."
+)
+@click.option("--cluster", metavar="ADDRESS", help="Dask scheduler to use instead (extra cluster).")
+@click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Table of all points.")
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="PNG of them.")
+@as_json
+def sweep(
+    networks: tuple[str, ...],
+    axes: tuple[str, ...],
+    chip: str,
+    prices: str,
+    data: str | None,
+    samples: int,
+    jobs: int | None,
+    cluster: str | None,
+    csv: Path | None,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Price NETWORKs over chip and price parameters, and find what nothing beats.
+
+    Each network runs its samples once; points are then counted and priced from
+    its activity, side by side.
+    """
+    from neuromorph.chip import load_chip
+    from neuromorph.compare import draw_sweep, parse_axis
+    from neuromorph.compare import sweep as run_sweep
+    from neuromorph.energy import load_prices, write_atomically
+
+    check_outputs([csv, picture], [*networks, chip, prices, data])
+    target, table = load_chip(chip), load_prices(prices)
+    parsed = [parse_axis(axis) for axis in axes]
+    pairs, notes, _ = _measured(networks, data, samples, PACKINGS["2"])
+    rows = run_sweep(pairs, target, table, parsed, jobs=jobs, cluster=cluster)
+    record: dict[str, Any] = {"chip": target.name, "prices": table.name, "samples": samples}
+    record |= {"points": rows, "notes": notes}
+    if csv is not None:
+        record["csv"] = str(write_atomically(csv, _csv(rows, [k for k, _ in parsed]).encode()))
+    if picture is not None:
+        record["picture"] = str(draw_sweep(rows, picture))
+    emit(as_json, record, paragraph(_front(rows, [k for k, _ in parsed])))
+
+
+def _csv(rows: list[dict[str, Any]], keys: list[str]) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ["accuracy", "latency_s", "edp_js", "cores", "pareto", "problem"]
+    writer.writerow(["network", *keys, "p10_j", "p50_j", "p90_j", *columns])
+    for row in rows:
+        energy = row["energy_j"] or dict.fromkeys(("p10", "p50", "p90"))
+        settings = [row["settings"][key] for key in keys]
+        writer.writerow([row["network"], *settings, *energy.values(), *(row[c] for c in columns)])
+    return text.getvalue()
+
+
+def _front(rows: list[dict[str, Any]], keys: list[str]) -> str:
+    """The points that nothing beats, cheapest first, and how many there were."""
+    from neuromorph.energy import format_joules
+    from neuromorph.events import format_table
+
+    front = sorted((r for r in rows if r["pareto"]), key=lambda r: r["energy_j"]["p50"])
+    lines = [
+        [
+            row["network"],
+            *(row["settings"][key] for key in keys),
+            *(format_joules(row["energy_j"][q]) for q in ("p10", "p50", "p90")),
+            "" if row["latency_s"] is None else f"{row['latency_s'] * 1e6:.3g} µs",
+            "" if row["accuracy"] is None else f"{row['accuracy']:.2%}",
+            row["cores"],
+        ]
+        for row in front[:SHOWN_POINTS]
+    ]
+    header = ["network", *keys, "p10", "p50", "p90", "latency", "accuracy", "cores"]
+    problems = [row["problem"] for row in rows if row["problem"]]
+    text = (
+        f"{len(rows):,} points, {len(front):,} that none beats in energy, latency and accuracy"
+        + (f" (first {SHOWN_POINTS} shown)" if len(front) > SHOWN_POINTS else "")
+        + "\n"
+        + format_table(header, lines)
+    )
+    if problems:
+        text += f"\n{len(problems):,} points have no energy; the first: {problems[0]}"
+    return text
+
+
+def _measured(
     names: tuple[str, ...], data: str | None, samples: int | None, packing: Fraction
 ) -> tuple[list[tuple[Contender, Activity]], list[str], list[str]]:
     """Contenders with their activity, each network run once; notes; warnings by name."""
@@ -105,6 +210,7 @@ def measured(
     if data is None and len(set(tasks.values())) > 1:
         told = ", ".join(f"{name} ({task})" for name, task in tasks.items())
         warnings.append(f"these networks do different tasks, their figures do not compare: {told}")
+        click.echo(paragraph(f"warning: {warnings[0]}"), err=True)
     notes = [
         f"{c.name}: float32 at the activity of {c.network.name}, accuracy from its training"
         for c in found

@@ -21,7 +21,7 @@ from neuromorph.cli.common import (
     paragraph,
     prices_option,
 )
-from neuromorph.cli.comparing import compare
+from neuromorph.cli.comparing import compare, sweep
 from neuromorph.cli.converting import export_network, import_network
 from neuromorph.cli.data import data_group
 from neuromorph.cli.geometry import geometry
@@ -49,6 +49,7 @@ def main() -> None:
 main.add_command(demo)
 main.add_command(run)
 main.add_command(compare)
+main.add_command(sweep)
 main.add_command(train)
 main.add_command(import_network)
 main.add_command(export_network)
@@ -220,15 +221,29 @@ def energy_group() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds an inference, for static power (default: as recorded in timed mode).",
 )
+@click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Write the table.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it as PNG.")
 @as_json
-def energy_reprice(file: Path, prices: str, interval_s: float | None, as_json: bool) -> None:
+def energy_reprice(
+    file: Path,
+    prices: str,
+    interval_s: float | None,
+    csv: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
     """Energy of a stored trace at any prices, without running again."""
     from neuromorph.energy import estimate_energy, load_prices
     from neuromorph.trace import Trace
 
+    check_outputs([csv, plot], [file, prices])
     table = load_prices(prices)
     with Trace(file) as trace:
         report = estimate_energy(trace.counts, table, interval_s=interval_s)
+    if csv is not None:
+        report.to_csv(csv)
+    if plot is not None:
+        report.plot(plot)
     emit(as_json, report.to_dict(), paragraph(str(report)))
 
 

@@ -6,7 +6,8 @@ packing, as whole counts and not as an estimate of them.
 
 from neuromorph.compare.activity import Activity, measure
 from neuromorph.compare.contenders import Contender, find_contender
-from neuromorph.compare.picture import draw_comparison
+from neuromorph.compare.picture import draw_comparison, draw_sweep
+from neuromorph.compare.sweep import parse_axis, sweep
 from neuromorph.compare.table import Comparison, Entry, compare_networks
 
 __all__ = [
@@ -16,6 +17,9 @@ __all__ = [
     "Entry",
     "compare_networks",
     "draw_comparison",
+    "draw_sweep",
     "find_contender",
     "measure",
+    "parse_axis",
+    "sweep",
 ]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from neuromorph.compare.table import Comparison, Entry
 from neuromorph.energy import format_joules, write_atomically
-from neuromorph.errors import MissingDependencyError
+from neuromorph.errors import MissingDependencyError, PriceError
 
-__all__ = ["draw_comparison"]
+__all__ = ["draw_comparison", "draw_sweep"]
 
 # Okabe-Ito; a term belongs to the first group that names it.
 GROUPS = (
@@ -25,6 +27,7 @@ GROUPS = (
     ("neurons", "#CC79A7", ()),
 )  # fmt: skip
 STATIC = "#999999"
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 
 
 def draw_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
@@ -37,16 +40,7 @@ def draw_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Pat
     PriceError
         The file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "a picture needs matplotlib, which is not installed; run: "
-            "pip install 'neuromorph[report]'"
-        ) from None
-    figure = Figure(figsize=(11, 2.8 + 0.5 * len(comparison.entries)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(11, 2.8 + 0.5 * len(comparison.entries))
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     _draw_bills(left, comparison)
     _draw_accuracy(right, comparison)
@@ -55,6 +49,69 @@ def draw_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Pat
         "in its cheapest dataflow",
         fontsize=11,
     )
+    return _save(figure, path)
+
+
+def draw_sweep(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
+    """Draw the points of a sweep, energy against latency, those of the front filled, as PNG.
+
+    Points without energy or latency are left out.
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed (extra ``report``).
+    PriceError
+        No point has both, or the file cannot be written.
+    """
+    known = [r for r in rows if r["energy_j"] is not None and r["latency_s"] is not None]
+    if not known:
+        raise PriceError("no point has energy and latency, so there is nothing to draw")
+    figure = _figure(8, 5)
+    axes = figure.subplots()
+    for name, colour in zip(dict.fromkeys(r["network"] for r in known), cycle(COLOURS)):
+        mine = [r for r in known if r["network"] == name]
+        for front in (False, True):
+            some = [r for r in mine if r["pareto"] is front]
+            accuracy = mine[0]["accuracy"]
+            label = name if accuracy is None else f"{name}, {accuracy:.2%}"
+            axes.scatter(
+                [r["latency_s"] * 1e6 for r in some], [r["energy_j"]["p50"] for r in some],
+                s=46 if front else 16, color=colour if front else "none", edgecolors=colour,
+                linewidths=0.8, alpha=1.0 if front else 0.55, label=label if front else None,
+                zorder=3 if front else 2,
+            )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda joules, _: format_joules(joules))
+    axes.yaxis.set_minor_formatter(lambda joules, _: "")
+    axes.xaxis.set_major_formatter(lambda us, _: f"{us:g}")
+    axes.xaxis.set_minor_formatter(lambda us, _: "")
+    axes.set_xlabel("latency, µs")
+    axes.set_ylabel("energy of an inference, median")
+    axes.grid(True, which="both", linewidth=0.3)
+    axes.legend(fontsize=8)
+    axes.set_title(
+        f"{len(known)} points; filled: none is better in energy, latency and accuracy", fontsize=10
+    )
+    return _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingDependencyError(
+            "a picture needs matplotlib, which is not installed; run: "
+            "pip install 'neuromorph[report]'"
+        ) from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=130)
     return write_atomically(path, data.getvalue())

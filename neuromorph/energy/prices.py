@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from neuromorph.errors import PriceError
 from neuromorph.events import ACTIONS, LEARNING_ACTIONS, format_table
@@ -320,6 +321,14 @@ class Prices:
         if self.static and "static" in self.free:
             raise PriceError("static power is both priced under [static] and declared [free]")
         self._check_double()
+
+    def __reduce__(self) -> tuple[partial[Prices], tuple[()]]:
+        """For other processes: read-only mappings travel as dictionaries."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain: dict[str, Any] = {
+            k: dict(v) if isinstance(v, MappingProxyType) else v for k, v in given.items()
+        }
+        return partial(Prices, **plain), ()
 
     def _check_double(self) -> None:
         answers: dict[str, list[str]] = {}

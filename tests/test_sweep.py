@@ -1,0 +1,159 @@
+"""``sweep``: points equal single comparisons, the front is what nothing beats, bad axes."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import neuromorph as nm
+from neuromorph.cli import main
+from neuromorph.compare import compare_networks, find_contender, measure, parse_axis, sweep
+from neuromorph.compare.sweep import pareto
+from neuromorph.energy import load_prices
+from neuromorph.errors import ChipError, MissingDependencyError, PriceError
+
+
+@pytest.fixture(scope="module")
+def pair():
+    contender = find_contender("digits-gxnor")
+    images = np.random.default_rng(0).integers(0, 17, (20, 1, 8, 8))
+    return contender, measure(contender.network, images, np.zeros(20, int))
+
+
+CHIP, PRICES = nm.load_chip("gxnor45"), load_prices("horowitz45")
+
+
+def run(pair, *axes, **options):
+    return sweep([pair], CHIP, PRICES, [parse_axis(a) for a in axes], jobs=1, **options)
+
+
+def test_a_point_is_what_compare_says(pair):
+    entry = compare_networks([pair], CHIP, PRICES).entries[0]
+    for row in run(pair, "dataflow=scatter,gather,dense,stationary"):
+        bid = entry.bids[row["settings"]["dataflow"]]
+        # fewer draws: the median is that of 200 strata, not of 1000
+        assert row["energy_j"]["p50"] == pytest.approx(bid.report.total.p50, rel=0.02)
+        assert (row["latency_s"], row["cores"]) == (bid.latency_s, bid.cores)
+
+
+def test_every_combination_in_order(pair):
+    rows = run(pair, "core.neurons=64,128", "packing=2,1.6", "price.sram=1,2")
+    assert [tuple(r["settings"].values()) for r in rows] == [
+        (n, p, f) for n in ("64", "128") for p in ("2", "1.6") for f in ("1", "2")
+    ]
+    by = {tuple(r["settings"].values()): r["energy_j"]["p50"] for r in rows}
+    assert by["64", "2", "2"] > by["64", "2", "1"] > by["64", "1.6", "1"]
+
+
+def test_processes_change_nothing(pair):
+    axes = [parse_axis("core.neurons=64,128"), parse_axis("dataflow=scatter,gather")]
+    alone = sweep([pair], CHIP, PRICES, axes, jobs=1)
+    assert sweep([pair], CHIP, PRICES, axes, jobs=2) == alone
+
+
+def test_what_does_not_fit_is_a_row_with_its_reason(pair):
+    rows = run(pair, "core.synapse_bits=8,524288")
+    assert rows[0]["energy_j"] is None
+    assert "does not fit chip" in rows[0]["problem"]
+    assert not rows[0]["pareto"]
+    assert rows[1]["problem"] == ""
+    (refused,) = run(pair, "prices=seneca22")
+    assert "have no price for" in refused["problem"]
+
+
+def test_front_by_brute_force():
+    rng = np.random.default_rng(1)
+    rows = [
+        {"energy_j": {"p50": e}, "latency_s": t, "accuracy": 1 - x}
+        for e, t, x in rng.integers(1, 6, (60, 3)) / 8
+    ]
+    rows.append({"energy_j": None, "latency_s": 0.0, "accuracy": 1.0})
+
+    def beats(a, b):
+        x, y = ((r["energy_j"]["p50"], r["latency_s"], 1 - r["accuracy"]) for r in (a, b))
+        return x != y and all(p <= q for p, q in zip(x, y))
+
+    known = rows[:-1]
+    wanted = {i for i, r in enumerate(known) if not any(beats(o, r) for o in known)}
+    assert pareto(rows) == wanted
+
+
+@pytest.mark.parametrize(
+    ("axis", "says"),
+    [
+        ("core.neurons", "must read KEY=VALUE,VALUE"),
+        ("core.neurons=", "must read KEY=VALUE,VALUE"),
+        ("core.cheese=1", "no axis 'core.cheese'; axes are dataflow, packing"),
+        ("dataflow=sideways", "'sideways' is none of scatter, gather, dense, stationary"),
+        ("packing=3", "'3' is none of 2, 1.6"),
+        ("core.neurons=many", "'many' is not a whole number"),
+        ("price.sram=x", "'x' is not a number"),
+        ("price.sram=0", "price.sram: 0 is out of range"),
+        ("batch=0", "batch: 0 is out of range"),
+        ("batch=2,2", "names a value twice"),
+    ],
+)
+def test_bad_axes(axis, says):
+    with pytest.raises(ChipError, match=says):
+        parse_axis(axis)
+
+
+def test_bad_sweeps(pair):
+    with pytest.raises(ChipError, match="axis batch is given twice"):
+        run(pair, "batch=1", "batch=2")
+    with pytest.raises(ChipError, match="200000 points are too many; at most 100000"):
+        run(pair, "batch=" + ",".join(map(str, range(1, 501))),
+            "core.neurons=" + ",".join(map(str, range(1, 401))))  # fmt: skip
+    with pytest.raises(PriceError, match="prices 'horowitz45' have no 'cheese' to vary"):
+        run(pair, "price.cheese=2")
+    with pytest.raises(ChipError, match="accumulator_bits is 99"):
+        run(pair, "core.accumulator_bits=99")
+
+
+def test_command(tmp_path):
+    pytest.importorskip("matplotlib", reason="the picture needs matplotlib (extra report)")
+    args = ["sweep", "digits-gxnor", "--over", "dataflow=scatter,gather", "--over",
+            "packing=2,1.6", "--samples", "20", "--jobs", "1", "--csv", str(tmp_path / "a.csv"),
+            "--picture", str(tmp_path / "a.png")]  # fmt: skip
+    result = CliRunner().invoke(main, [*args, "--json"])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert len(record["points"]) == 4
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0].startswith("network,dataflow,packing,p10_j,p50_j,p90_j,accuracy")
+    assert len(lines) == 5
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    text = CliRunner().invoke(main, args).stdout
+    assert text.startswith("4 points, ")
+
+
+def test_a_cluster_that_is_not_there(pair):
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingDependencyError, match=r"pip install 'neuromorph\[cluster\]'"):
+            run(pair, "batch=1,2", cluster="tcp://127.0.0.1:1")
+    else:
+        pytest.skip("Dask is installed, so its absence cannot be tested")
+
+
+def test_a_killed_worker_loses_nothing(pair):
+    distributed = pytest.importorskip("distributed", reason="needs Dask (extra cluster)")
+    axes = [parse_axis("core.neurons=" + ",".join(str(n) for n in range(64, 128, 2)))]
+    alone = sweep([pair], CHIP, PRICES, axes, jobs=1)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as local:
+        first = next(iter(local.workers.values()))
+        killer = threading.Thread(
+            target=lambda: (time.sleep(1.0), os.kill(first.pid, signal.SIGKILL))
+        )
+        killer.start()
+        found = sweep([pair], CHIP, PRICES, axes, cluster=local.scheduler_address)
+        killer.join()
+    assert found == alone
