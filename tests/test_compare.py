@@ -176,3 +176,17 @@ def test_prices_without_any_answer_are_refused(result):
              for e in result.entries[:1]],
             result.chip, load_prices("loihi14-sanafe"),
         )  # fmt: skip
+
+
+def test_repricing_a_trace_is_the_report_of_the_run_byte_for_byte(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
+    pixels = np.random.default_rng(0).integers(0, 17, (3, 1, 8, 8))
+    run = nm.simulate(mapping, pixels, mode="timed", trace="run.h5")
+    report = estimate_energy(run.counts, load_prices("horowitz45"))
+    out = invoke("energy", "reprice", "run.h5", "--csv", "again.csv", "--json")
+    assert out.stdout == json.dumps(report.to_dict(), indent=2) + "\n"
+    assert (tmp_path / "again.csv").read_bytes() == report.to_csv("run.csv").read_bytes()
+    over = invoke("energy", "reprice", "run.h5", "--csv", "run.h5")
+    assert over.exit_code == 2
+    assert "run.h5 is read or written by this command already" in over.stderr

@@ -68,6 +68,8 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) 
     if not known:
         raise PriceError("no point has energy and latency, so there is nothing to draw")
     figure = _figure(8, 5)
+    from matplotlib.ticker import LogLocator
+
     axes = figure.subplots()
     for name, colour in zip(dict.fromkeys(r["network"] for r in known), cycle(COLOURS)):
         mine = [r for r in known if r["network"] == name]
@@ -85,6 +87,7 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) 
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda joules, _: format_joules(joules))
     axes.yaxis.set_minor_formatter(lambda joules, _: "")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda us, _: f"{us:g}")
     axes.xaxis.set_minor_formatter(lambda us, _: "")
     axes.set_xlabel("latency, µs")
