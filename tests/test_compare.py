@@ -1,6 +1,7 @@
 """``compare``: figures against hand-made sums, pictures, and one sentence for bad input."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,9 +11,10 @@ from click.testing import CliRunner
 import neuromorph as nm
 from neuromorph.cli import main
 from neuromorph.compare import compare_networks, draw_comparison, find_contender, measure
+from neuromorph.compare.contenders import place
 from neuromorph.compare.table import Comparison
 from neuromorph.energy import estimate_energy, load_prices
-from neuromorph.errors import NetworkError, PriceError
+from neuromorph.errors import MappingError, NetworkError, PriceError
 
 NAMES = ("mnist-mlp-float", "mnist-mlp-int8", "mnist-mlp-bnn", "mnist-mlp-gxnor")
 KEYS = {
@@ -190,3 +192,10 @@ def test_repricing_a_trace_is_the_report_of_the_run_byte_for_byte(tmp_path, monk
     over = invoke("energy", "reprice", "run.h5", "--csv", "run.h5")
     assert over.exit_code == 2
     assert "run.h5 is read or written by this command already" in over.stderr
+
+
+def test_partial_sums_are_refused():
+    contender = find_contender("mnist-mlp-gxnor")
+    small = replace(nm.load_chip("gxnor45"), axons_in=500)
+    with pytest.raises(MappingError, match="partial sums are counted by runs alone"):
+        place(contender, small)

@@ -18,7 +18,7 @@ import numpy as np
 from neuromorph.chip import Chip
 from neuromorph.compare.activity import Activity, accumulator_bits, totals
 from neuromorph.energy import EnergyReport, Prices, estimate_energy
-from neuromorph.errors import NetworkError
+from neuromorph.errors import MappingError, NetworkError
 from neuromorph.events import Dataflow, Totals
 from neuromorph.mapping import Form, Mapping, map_network
 from neuromorph.mapping.dataflow import WORD_BITS, level_bits
@@ -125,7 +125,13 @@ def _trained_accuracy(path: Path, seed: Any) -> float:
 
 
 def place(contender: Contender, chip: Chip) -> Mapping:
-    """Map a contender: cores hold as many of its weights as their memory has room for."""
+    """Map a contender: cores hold as many of its weights as their memory has room for.
+
+    Raises
+    ------
+    MappingError
+        It does not fit, or only with partial sums, which do not follow from the activity.
+    """
     network = contender.network
     plain = Fraction(network.weight_bits, network.weight_count)
     room = int(chip.synapse_bits * plain / contender.weight_bits)
@@ -133,6 +139,12 @@ def place(contender: Contender, chip: Chip) -> Mapping:
     mapping = map_network(
         network, replace(chip, synapse_bits=max(room, 1), accumulator_bits=wide, text="")
     )
+    if not all(s.owns for s in mapping.slices):
+        raise MappingError(
+            f"network {contender.name!r} does not fit chip {chip.name!r} with the fan-in of every "
+            "neuron on one core; partial sums are counted by runs alone: use neuromorph run, or a "
+            "chip with more input axons or synapse memory a core"
+        )
     return replace(mapping, chip=replace(chip, accumulator_bits=wide, text=""))
 
 

@@ -134,13 +134,17 @@ class Comparison:
     ranking: Ranking | None
     notes: tuple[str, ...] = ()
 
+    def peer(self, entry: Entry, role: str) -> Entry | None:
+        """The one network in a role with as many pairs as this: of its topology."""
+        found = [e for e in self.entries if e.contender.role == role and e.dense == entry.dense]
+        return found[0] if len(found) == 1 else None
+
     def ratio(self, entry: Entry, role: str) -> float | None:
-        """Median over shared draws of the energy over that of the network in a role."""
-        others = [e for e in self.entries if e.contender.role == role]
-        if len(others) != 1:
+        """Median over shared draws of the energy over that of its peer in a role."""
+        base = self.peer(entry, role)
+        if base is None:
             return None
-        own, base = entry.best.report.total_draws, others[0].best.report.total_draws
-        return float(np.median(own / base))
+        return float(np.median(entry.best.report.total_draws / base.best.report.total_draws))
 
     def matched(self, entry: Entry) -> Entry | None:
         """The cheapest network that is at least as accurate."""
@@ -272,15 +276,15 @@ class Comparison:
 
     def _lines(self) -> list[str]:
         lines = []
-        bnn = [e for e in self.entries if e.contender.role == "bnn"]
         for e in self.entries:
-            if e.contender.role != "gxnor" or len(bnn) != 1:
+            bnn = self.peer(e, "bnn")
+            if e.contender.role != "gxnor" or bnn is None:
                 continue
-            bits, found = e.contender.weight_bits, e.break_even(bnn[0])
+            bits, found = e.contender.weight_bits, e.break_even(bnn)
             line = (
                 f"{e.name}: fetching weights breaks even with one bit a weight at "
                 f"{float(Fraction(1) / bits):.1%} of levels not zero; the whole dynamic bill of "
-                f"{bnn[0].name} at "
+                f"{bnn.name} at "
             )
             line += "no activity" if found is None else f"{found:.1%}"
             lines.append(f"{line}; here {e.activity:.1%}")
