@@ -14,6 +14,7 @@ from networks import random_levels
 from neuromorph.energy import estimate_energy, load_prices
 from neuromorph.errors import LearningError, NetworkError
 from neuromorph.events import LEARNING_ACTIONS, Dataflow
+from neuromorph.kernels import learning as kernel
 from neuromorph.learning import (
     Plastic,
     Rule,
@@ -300,6 +301,15 @@ def test_states_that_do_not_fit_are_refused_with_the_bits():
     with pytest.raises(LearningError, match=r"needs [\d,]+ bits for synapses of 24 bits, 524,288"):
         learn(nm.map_network(network, CHIP), (np.zeros((1, 1000), int), [0]), rule=rule)
     assert map_for(network, CHIP, rule).cores_used > nm.map_network(network, CHIP).cores_used
+
+
+def test_a_fan_in_beyond_the_integers_is_refused():
+    rule = Rule(states=3)
+    state = fresh(Input(shape=((1 << 21) + 1,)), (), 1, rule)
+    with pytest.raises(
+        LearningError, match="has a fan-in of 2097153; learning takes up to 2097152"
+    ):
+        kernel.Learner(state, rule, [np.zeros(1, np.int32)])
 
 
 def test_a_fan_in_over_several_cores_is_refused():

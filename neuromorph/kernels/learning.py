@@ -32,6 +32,7 @@ PATHS = {
     "bp": (0, 0), "bp_q8": (1, 8), "bp_q4": (1, 4), "bp_q3": (1, 3), "ternary": (2, 0),
     "sign": (3, 0), "dfa": (4, 0), "sdfa": (5, 0), "drtp": (6, 0), "readout": (7, 0),
 }  # fmt: skip
+MAX_FAN_IN = 1 << 21  # a sum with its fraction fits 32 bits
 MOVES = 1 << 20  # transitions recorded at a time, or those of one sample if that is more
 _SYNAPSES = ("states", "writes", "gradient")
 _NEURONS = ("mean", "spread", "half")
@@ -82,8 +83,10 @@ class Learner:
     ) -> dict[str, Any]:
         stage, rule, pool = layer.stage, self.rule, layer.stage.pool
         taps = layer.states.shape[1]
-        if taps >= 1 << 24:
-            raise LearningError(f"layer {stage.name!r} has a fan-in of {taps}; at most {1 << 24}")
+        if taps > MAX_FAN_IN:
+            raise LearningError(
+                f"layer {stage.name!r} has a fan-in of {taps}; learning takes up to {MAX_FAN_IN}"
+            )
         last = index == len(self.state.layers) - 1
         key, error_key = (draws.layer_key(rule.seed, n) for n in (index, ERROR_DRAWS + index))
         synapses = {name: _rows(getattr(layer, name)) for name in (*_SYNAPSES, "stuck")}

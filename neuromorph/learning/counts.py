@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from neuromorph.events import ACTIONS, LEARNING_ACTIONS, Totals
 from neuromorph.kernels.counting import count_packets
 from neuromorph.mapping import COUNTED, Mapping, Tally, complete
-from neuromorph.plasticity import ACCUMULATOR_BITS, CHANCE_BITS, LearnTally, Rule
+from neuromorph.plasticity import (
+    ACCUMULATOR_BITS,
+    CHANCE_BITS,
+    LearnTally,
+    Rule,
+    shares_synapses,
+)
 
 __all__ = ["Accountant", "slices_of"]
 
@@ -103,8 +109,7 @@ class Accountant:
         put("synapse_read_bits", counted["attempts"] * rule.cell_bits)
         put("dst_transition", counted["transitions"])
         put("weight_write_bits", counted["transitions"] * rule.cell_bits)
-        shared = stage.sum_shape[1:] != (1, 1) or stage.input_shape[1:] != (1, 1)
-        if rule.batch > 1 or shared:
+        if rule.batch > 1 or shares_synapses(stage):
             visits = counted["accumulated"] + applied * synapses
             put("accumulator_bits", 2 * ACCUMULATOR_BITS * visits)
         if index < len(stages) - 1:

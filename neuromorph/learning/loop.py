@@ -17,7 +17,7 @@ from neuromorph.kernels.learning import Learner
 from neuromorph.learning.counts import Accountant, slices_of
 from neuromorph.mapping import Mapping, map_network
 from neuromorph.network import Network
-from neuromorph.plasticity import MOVE_DTYPE, Plastic, Rule
+from neuromorph.plasticity import MOVE_DTYPE, Plastic, Rule, shares_synapses
 from neuromorph.reference.counting import run_network
 
 __all__ = ["Learned", "learn", "map_for"]
@@ -292,7 +292,7 @@ def _encoded(
 
 def _bits(network: Network, rule: Rule) -> int:
     """Most bits that a synapse of any layer keeps."""
-    shared = any(s.sum_shape[1:] != (1, 1) or s.input_shape[1:] != (1, 1) for s in network.stages)
+    shared = any(shares_synapses(stage) for stage in network.stages)
     return rule.bits_per_synapse(shared=shared)
 
 
@@ -311,8 +311,7 @@ def _check_room(mapping: Mapping, rule: Rule) -> None:
                 f"the fan-in of layer {s.layer!r} is split over cores, where errors find no way "
                 "back; map it to a chip with more input axons and memory"
             )
-        shared = stage.sum_shape[1:] != (1, 1) or stage.input_shape[1:] != (1, 1)
-        bits = rule.bits_per_synapse(shared=shared) + chip.index_bits
+        bits = rule.bits_per_synapse(shared=shares_synapses(stage)) + chip.index_bits
         copies = s.neurons // (s.channels[1] - s.channels[0]) if chip.kernels == "unrolled" else 1
         needed = (s.channels[1] - s.channels[0]) * stage.fan_in * copies * bits
         if chip.storage == "dense" and needed > chip.synapse_bits:

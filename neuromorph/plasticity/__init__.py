@@ -19,6 +19,7 @@ from neuromorph.plasticity.state import (
     feedback,
     fresh,
     read,
+    shares_synapses,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "feedback",
     "fresh",
     "read",
+    "shares_synapses",
 ]

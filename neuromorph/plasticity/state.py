@@ -53,6 +53,7 @@ __all__ = [
     "feedback",
     "fresh",
     "read",
+    "shares_synapses",
 ]
 
 _LIMIT = 1 << 22  # of a threshold in sums: beyond what a sum reaches
@@ -98,8 +99,8 @@ class PlasticLayer:
 
     @property
     def shared(self) -> bool:
-        """Whether a synapse serves many places, so that its updates must be added up."""
-        return self.stage.sum_shape[1:] != (1, 1) or self.stage.input_shape[1:] != (1, 1)
+        """See :func:`shares_synapses`."""
+        return shares_synapses(self.stage)
 
 
 @dataclass(kw_only=True)
@@ -245,6 +246,11 @@ class Plastic:
             layers.append(Threshold(thresholds=bounds, directions=directions))
             shape = stage.output_shape
         return Network(name=name, input=self.input, layers=layers, meta=meta or {})
+
+
+def shares_synapses(stage: Stage) -> bool:
+    """Whether a synapse serves many places, so that its updates must be added up."""
+    return stage.sum_shape[1:] != (1, 1) or stage.input_shape[1:] != (1, 1)
 
 
 def fresh(input: Input, hidden: Sequence[int], classes: int, rule: Rule) -> Plastic:
