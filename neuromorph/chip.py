@@ -68,6 +68,7 @@ class _Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accumulator_bits: _Whole
     axon_entry_bits: _Whole
     index_bits: _Whole
+    weight_bits: _Whole | None = None
     queue: _Whole | None = None
 
 
@@ -120,8 +121,8 @@ KEYS = {
 # What may be left out: needed by the timed mode alone.
 _ALWAYS = ("times.tick_s", "times.frames_in_flight")
 TIMES = tuple(n for n, key in KEYS.items() if key.startswith("times.") and key not in _ALWAYS)
-# What bounds the network-on-chip, and need not.
-BOUNDS = ("link_bits", "packet_bits", "buffer", "queue")
+# Limits that a chip need not have.
+BOUNDS = ("link_bits", "packet_bits", "buffer", "queue", "weight_bits")
 # Least and most of every whole number; ticks are 0 … 2**30, all others 1 … 2**40.
 _RANGES = {
     name: (0, 1 << 30) if name.endswith("_ticks") else (1, 1 << 40)
@@ -132,6 +133,7 @@ _RANGES = {
     "rows": (1, 1024),
     "accumulator_bits": (1, 32),
     "index_bits": (0, 64),
+    "weight_bits": (1, 16),
     "frames_in_flight": (1, 64),
     "packet_bits": (1, 1 << 15),
     "buffer": (1, 1 << 20),
@@ -184,7 +186,8 @@ class Chip:
     :attr:`packet_flits` flits, each of which keeps a link busy for ``link``; a
     chip that does not say sends packets of one flit.  ``buffer`` is how many
     packets fit at the end of a link and in the outbox of a core, ``queue``
-    how many wait in a core; None: any number.
+    how many wait in a core; None: any number.  A synapse holds weights of at
+    most ``weight_bits``; None: of any levels.
 
     Raises
     ------
@@ -229,6 +232,7 @@ class Chip:
     packet_bits: int | None = None
     buffer: int | None = None
     queue: int | None = None
+    weight_bits: int | None = None
     facts: dict[str, Fact] = field(default_factory=dict, repr=False, compare=False)
     text: str = field(default="", repr=False, compare=False)
 

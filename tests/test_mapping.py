@@ -228,8 +228,8 @@ def test_the_random_chips_do_cut_layers():
             for axis, size in zip(cut, (*stage.output_shape, stage.input_shape[0])):
                 cut[axis] += getattr(s, axis) != (0, size)
     assert min(cut.values()) > 20, cut
-    # one kernel beyond a memory, or levels that no packet holds, would be needed
-    assert refused == {*REMEDIES} - {"synapse_bits", "partial_sum_bits"}, refused
+    # one kernel beyond a memory, levels that no packet holds, or narrow weights would be needed
+    assert refused == {*REMEDIES} - {"synapse_bits", "partial_sum_bits", "weight_bits"}, refused
 
 
 @pytest.mark.parametrize("name", ["digits-gxnor", "mnist-mlp-gxnor"])
@@ -340,6 +340,12 @@ def chip(**limits):
             "use a chip with wider accumulators, a smaller fan-in, or fewer levels",
         ),
         (
+            mlp(6, 4, n=3),  # nine levels on a chip for three
+            {"weight_bits": 2},
+            "layer 'fc1' needs 4 weight_bits, 2 available; "
+            "use a chip with wider weights, or a network of fewer weight levels",
+        ),
+        (
             mlp(6, 40, 2),  # five cores of eight and one
             {"neurons": 8, "columns": 5, "rows": 1},
             "whole network needs 6 cores, 5 available; "
@@ -347,7 +353,7 @@ def chip(**limits):
         ),
     ],
     ids=["neurons", "neurons-overlap", "axons_in", "axons_out", "synapse_bits", "synapse_bits-z3",
-         "accumulator_bits", "cores"],
+         "accumulator_bits", "weight_bits", "cores"],
 )  # fmt: skip
 def test_each_limit_in_its_sentence(network, limits, says):
     tight = chip(**limits)

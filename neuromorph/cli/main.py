@@ -65,23 +65,47 @@ main.add_command(report)
 @chip_option
 @click.option("--dry-run", is_flag=True, help="Only say what fits; a misfit is no error.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file to write the mapping to.")
+@click.option(
+    "--traffic",
+    type=click.Path(path_type=Path),
+    help="Trace of a run of NETWORK; placement weighs ways with its spikes.",
+)
+@click.option("--picture", type=click.Path(path_type=Path), help="SVG file to draw the mesh in.")
 @as_json
-def map_command(network: str, chip: str, dry_run: bool, out: Path | None, as_json: bool) -> None:
+def map_command(
+    network: str,
+    chip: str,
+    dry_run: bool,
+    out: Path | None,
+    traffic: Path | None,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
     """Place NETWORK on a chip and show where everything sits."""
     from neuromorph.chip import load_chip
     from neuromorph.mapping import check_fit, map_network, save_mapping
     from neuromorph.network import load_network
+    from neuromorph.report import draw_mapping
+    from neuromorph.trace import Trace
 
-    if out is not None and dry_run:
-        raise click.UsageError("--dry-run writes nothing; leave it out to write a mapping (--out)")
-    check_outputs([out], [network, chip])
+    if (out is not None or picture is not None) and dry_run:
+        raise click.UsageError(
+            "--dry-run writes nothing; leave it out to write a mapping (--out) or picture"
+        )
+    check_outputs([out, picture], [network, chip, *([traffic] if traffic else [])])
     net, target = load_network(network), load_chip(chip)
-    fit = check_fit(net, target)
+    spikes = None
+    if traffic is not None:
+        with Trace(traffic) as trace:
+            spikes = trace.counts
+    fit = check_fit(net, target, traffic=spikes)
     if not fit.fits and not dry_run:
         map_network(net, target)  # raises the sentence
     mapping = fit.mapping
     if out is not None and mapping is not None:
         save_mapping(mapping, out)
+    if picture is not None and mapping is not None:
+        draw_mapping(mapping, picture, traffic=spikes)
     record = {
         "network": net.name,
         "chip": target.name,

@@ -17,7 +17,7 @@ from neuromorph.mapping.slices import Slice, tap_counts
 from neuromorph.mapping.traffic import INPUT_LAYER, Spikes, flows, spikes_of
 from neuromorph.network import Network, Stage
 
-__all__ = ["Fit", "Mapping", "check_fit", "map_network"]
+__all__ = ["Fit", "Mapping", "check_fit", "link_packets", "map_network"]
 
 INPUT_CORE = -1
 
@@ -210,6 +210,53 @@ class Mapping:
         )
 
     __str__ = summary
+
+
+def link_packets(mapping: Mapping, traffic: Spikes | None = None) -> NDArray[np.float64]:
+    """Packets that cross each link in one inference, tokens not counted.
+
+    Parameters
+    ----------
+    mapping : Mapping
+    traffic : Counts or dict, optional
+        See :func:`map_network`.
+
+    Returns
+    -------
+    float64 array, shape (rows, columns, 4)
+        What leaves the router of a tile to each of
+        :data:`~neuromorph.mapping.timing.LINK_SIDES`.
+
+    Raises
+    ------
+    MappingError
+        Traffic that is not of this network.
+
+    Examples
+    --------
+    >>> import neuromorph as nm
+    >>> mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
+    >>> float(link_packets(mapping).sum()) == mapping.packet_hops
+    True
+    """
+    between = flows(mapping.network, mapping.slices, spikes_of(mapping.network, traffic))
+    tiles, ports = mapping.tiles[1:], len(between.port)
+    source = np.concatenate((tiles[between.source], np.zeros((ports, 2), np.int64)))
+    target = np.concatenate((tiles[between.target], tiles))
+    packets = np.concatenate((between.packets, between.port))
+    load = np.zeros((mapping.chip.rows + 1, mapping.chip.columns + 1, 4))
+    (x, y), (to_x, to_y) = source.T, target.T
+    # a way enters at its first link and ends behind its last: sums along the axis say the rest
+    for side, first, last, forward in ((0, x, to_x, to_x > x), (1, to_x + 1, x + 1, to_x < x)):
+        np.add.at(load[:, :, side], (y[forward], first[forward]), packets[forward])
+        np.add.at(load[:, :, side], (y[forward], last[forward]), -packets[forward])
+    for side, first, last, forward in ((2, y, to_y, to_y > y), (3, to_y + 1, y + 1, to_y < y)):
+        np.add.at(load[:, :, side], (first[forward], to_x[forward]), packets[forward])
+        np.add.at(load[:, :, side], (last[forward], to_x[forward]), -packets[forward])
+    load[:, :, :2] = load[:, :, :2].cumsum(axis=1)
+    load[:, :, 2:] = load[:, :, 2:].cumsum(axis=0)
+    crossed: NDArray[np.float64] = np.maximum(load[:-1, :-1], 0)  # rounding leaves no rest
+    return crossed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

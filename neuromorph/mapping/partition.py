@@ -35,6 +35,7 @@ REMEDIES = {
     "synapse_bits": "use a chip with more synapse memory, a smaller fan-in, or fewer weight levels",
     "accumulator_bits": "use a chip with wider accumulators, a smaller fan-in, or fewer levels",
     "partial_sum_bits": "use a chip with more input axons, or fewer levels",
+    "weight_bits": "use a chip with wider weights, or a network of fewer weight levels",
     "cores": "use a larger mesh or larger cores, or a smaller network",
 }
 
@@ -288,6 +289,9 @@ def _cut_stage(stage: Stage, chip: Chip, ears: _Ears | None) -> tuple[_Cut | Non
         Limit(limit=limit, needed=most, available=getattr(chip, limit), where=f"{where}, {part}")
         for limit, most in needs.of(shown).items()
     ]
+    if chip.weight_bits is not None:
+        bits, most = stage.weight_levels.bits, chip.weight_bits
+        limits.append(Limit(limit="weight_bits", needed=bits, available=most, where=where))
     if shown.inputs > 1:
         bits = needs.largest_part.bit_length() + 1
         limits.append(Limit(limit="partial_sum_bits", needed=bits, available=SUM_BITS, where=where))
