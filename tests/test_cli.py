@@ -437,7 +437,8 @@ def test_map_json(dry):
 def small_chip():
     text = (PRESETS / "gxnor45.toml").read_text(encoding="utf-8")
     Path("small.toml").write_text(
-        text.replace("axons_in = { value = 4096", "axons_in = { value = 100"), encoding="utf-8"
+        text.replace("accumulator_bits = { value = 16", "accumulator_bits = { value = 8"),
+        encoding="utf-8",
     )
     return "small.toml"
 
@@ -445,16 +446,18 @@ def small_chip():
 def test_network_too_big_for_the_chip(small_chip):
     says = bad("map", "digits-gxnor", "--chip", small_chip)
     assert says == (
-        "network 'digits-gxnor' does not fit chip 'gxnor45': layer 'conv2', smallest possible part "
-        "needs 512 axons_in, 100 available (and 2 more limits; see a dry run); use a chip with "
-        "more input axons, or a layer with a smaller fan-in"
+        "network 'digits-gxnor' does not fit chip 'gxnor45': layer 'conv2' needs 9 "
+        "accumulator_bits, 8 available (and 1 more limit; see a dry run); use a chip with wider "
+        "accumulators, a smaller fan-in, or fewer levels"
     )
     assert bad("run", "digits-gxnor", "--chip", small_chip, "--trace", "run.h5") == says
     assert not Path("run.h5").exists()
     found = record("map", "digits-gxnor", "--chip", small_chip, "--dry-run")
     assert found["fits"] is False
     assert found["cores_used"] is found["packet_hops"] is None
-    assert [m["limit"] for m in found["limits"] if m["needed"] > m["available"]] == ["axons_in"] * 3
+    assert [m["limit"] for m in found["limits"] if m["needed"] > m["available"]] == [
+        "accumulator_bits"
+    ] * 2
     assert "does not fit" in ok("map", "digits-gxnor", "--chip", small_chip, "--dry-run")
 
 
