@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import neuromorph as nm
-from networks import check_same, random_mapping, random_network, random_samples
+from networks import check_same, random_mapping, random_network, random_samples, roomy
+from neuromorph.chip import list_chips
 from neuromorph.errors import SimulationError
 from neuromorph.kernels import counting
 from neuromorph.kernels import timed as kernel
 from neuromorph.kernels import traffic as kernel_traffic
+from neuromorph.mapping import check_fit
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE
 from neuromorph.reference import timed as reference
 from neuromorph.reference import traffic as reference_traffic
@@ -186,3 +188,27 @@ def test_traffic_that_is_none(ticks, tiles, says):
         with pytest.raises(SimulationError) as caught:
             engine.route(nm.load_chip("gxnor45"), ticks, tiles)
         assert str(caught.value) == says
+
+
+# --- presets
+
+
+@pytest.mark.parametrize("sync", ["token", "barrier"])
+@pytest.mark.parametrize("name", list_chips())
+def test_counts_on_every_preset_are_those_of_mode_count(name, sync):
+    """Times that are not published are taken as 1 tick; without limits where it does not fit."""
+    chip = nm.load_chip(name)
+    missing = {f"{key.split('.')[1]}_ticks": 1 for key in chip.unpublished}
+    lanes = {n: missing.pop(f"{n}_ticks") for n in ("synapse_lanes", "neuron_lanes")
+             if f"{n}_ticks" in missing}  # fmt: skip
+    chip = dataclasses.replace(chip, sync=sync, **missing, **lanes)
+    network = nm.load_network("digits-gxnor")
+    images = np.random.default_rng(0).integers(0, 17, (4, *network.input.shape))
+    for fitting in (chip, roomy(chip)):
+        if (mapping := check_fit(network, fitting).mapping) is not None:
+            break
+    run, count = (nm.simulate(mapping, images, mode=mode) for mode in ("timed", "count"))
+    assert run.counts == count.counts
+    assert np.array_equal(run.outputs, count.outputs)
+    assert (run.timing.busy[1:] <= run.counts.ticks).all()
+    assert run.timing.link_packets.sum() == run.counts.total("hop_x") + run.counts.total("hop_y")
