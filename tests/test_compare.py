@@ -199,3 +199,17 @@ def test_partial_sums_are_refused():
     small = replace(nm.load_chip("gxnor45"), axons_in=500)
     with pytest.raises(MappingError, match="partial sums are counted by runs alone"):
         place(contender, small)
+
+
+def test_a_pace_of_ones_own(images):
+    """Static power takes the time given; its share at a rate does not depend on it."""
+    slow, fast = (
+        json.loads(
+            invoke(
+                "compare", "mnist-mlp-bnn", "--data", images, "--interval-s", pace, "--json"
+            ).stdout
+        )["rows"][0]
+        for pace in (1.0, 1e-3)
+    )
+    assert slow["energy_j"]["p50"] > 100 * fast["energy_j"]["p50"]
+    assert slow["static_share"] == pytest.approx(fast["static_share"])

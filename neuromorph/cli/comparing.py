@@ -46,6 +46,11 @@ SHOWN_POINTS = 20
     show_default=True,
     help="Bits of a stored ternary weight; 1.6: five in a byte.",
 )
+@click.option(
+    "--interval-s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds an inference, for static power (default: the latency).",
+)
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw it as PNG.")
 @as_json
 def compare(
@@ -56,6 +61,7 @@ def compare(
     samples: int | None,
     dataflow: str | None,
     packing: str,
+    interval_s: float | None,
     picture: Path | None,
     as_json: bool,
 ) -> None:
@@ -72,7 +78,9 @@ def compare(
     check_outputs([picture], [*networks, chip, prices, data])
     target, table = load_chip(chip), load_prices(prices)
     pairs, notes, warnings = _measured(networks, data, samples, PACKINGS[packing])
-    result = compare_networks(pairs, target, table, dataflow=dataflow, notes=warnings + notes)
+    result = compare_networks(
+        pairs, target, table, dataflow=dataflow, interval_s=interval_s, notes=warnings + notes
+    )
     record = result.to_dict()
     if picture is not None:
         record["picture"] = str(draw_comparison(result, picture))

@@ -167,11 +167,13 @@ def bid(
     *,
     dataflow: Dataflow,
     batch: int = 1,
+    interval_s: float | None = None,
     draws: int = 1000,
 ) -> Bid:
     """Price a contender in one dataflow, one inference after the other.
 
-    Static power is charged for the latency; where that is unknown a total is refused.
+    Static power is charged for ``interval_s``, else for the latency; where that is unknown a
+    total is refused.
     """
     form = replace(contender.form, batch=batch)
     entry = mapping.chip.axon_entry_bits
@@ -186,7 +188,7 @@ def bid(
     seconds = latency_s(placed, counts, contender.weight_bits)
     return Bid(
         dataflow=dataflow,
-        report=estimate_energy(counts, prices, interval_s=seconds, draws=draws),
+        report=estimate_energy(counts, prices, interval_s=interval_s or seconds, draws=draws),
         totals=counts,
         latency_s=seconds,
         cores=mapping.cores_used,
@@ -230,6 +232,8 @@ def latency_s(mapping: Mapping, counts: Totals, weight_bits: Fraction) -> float 
             work += (tally["packet_out"] + tally["token_out"]) * times.spike
             slowest = max(slowest, float(work))
         ticks += slowest
+    if chip.sync == "barrier":
+        ticks += int(mapping.depths.max()) * times.barrier
     sent = counts.total("hop_local")
     if sent:  # the way of a mean packet, once a layer
         way = counts.total("hop_x") * times.hop_x + counts.total("hop_y") * times.hop_y

@@ -14,7 +14,7 @@ from neuromorph.compare.activity import Activity
 from neuromorph.compare.contenders import DATAFLOWS, Bid, Contender, bid, place
 from neuromorph.energy import Prices, Ranking, format_joules, rank_reports
 from neuromorph.errors import PriceError
-from neuromorph.events import format_table
+from neuromorph.events import Dataflow, format_table
 
 __all__ = ["RATES_HZ", "Comparison", "Entry", "compare_networks"]
 
@@ -105,9 +105,9 @@ class Entry:
     def static_share(self, rate_hz: float) -> float | None:
         """Share of static energy at so many inferences a second; None if it is too slow."""
         latency, report = self.best.latency_s, self.best.report
-        if latency is None or latency * rate_hz > 1:
+        if report.time_s is None or (latency or report.time_s) * rate_hz > 1:
             return None
-        static = report.static.nominal / latency / rate_hz
+        static = report.static.nominal / report.time_s / rate_hz
         return static / (static + report.dynamic.nominal)
 
     def break_even(self, other: Entry) -> float | None:
@@ -320,6 +320,7 @@ def compare_networks(
     prices: Prices,
     *,
     dataflow: str | None = None,
+    interval_s: float | None = None,
     notes: Sequence[str] = (),
 ) -> Comparison:
     """Price networks on one chip, each in its cheapest dataflow, with shared draws.
@@ -333,6 +334,8 @@ def compare_networks(
     prices : Prices
     dataflow : str, optional
         One for all, instead of the cheapest of scatter, gather and dense.
+    interval_s : float, optional
+        Seconds from one inference to the next, for static power, instead of the latency.
     notes : sequence of str
         Sentences for the reader.
 
@@ -347,7 +350,7 @@ def compare_networks(
     MappingError
         A network that does not fit.
     """
-    entries = tuple(_entry(c, a, chip, prices, dataflow) for c, a in contenders)
+    entries = tuple(_entry(c, a, chip, prices, dataflow, interval_s) for c, a in contenders)
     reports = {e.name: e.best.report for e in entries}
     return Comparison(
         chip=chip,
@@ -360,20 +363,37 @@ def compare_networks(
 
 
 def _entry(
-    contender: Contender, activity: Activity, chip: Chip, prices: Prices, wanted: str | None
+    contender: Contender,
+    activity: Activity,
+    chip: Chip,
+    prices: Prices,
+    wanted: str | None,
+    interval_s: float | None,
 ) -> Entry:
     mapping = place(contender, chip)
+
+    def offer(dataflow: Dataflow, activity: Activity = activity, batch: int = 1) -> Bid:
+        return bid(
+            contender,
+            activity,
+            mapping,
+            prices,
+            dataflow=dataflow,
+            batch=batch,
+            interval_s=interval_s,
+        )
+
     bids: dict[str, Bid] = {}
     batched: dict[str, Bid] = {}
     refused: dict[str, str] = {}
     for name in DATAFLOWS:
-        found = bid(contender, activity, mapping, prices, dataflow=name)
+        found = offer(name)
         problems = [p for p in (found.report.dynamic_problem, found.report.static_problem) if p]
         if problems:
             refused[name] = "; ".join(problems)
             continue
         bids[name] = found
-        batched[name] = bid(contender, activity, mapping, prices, dataflow=name, batch=BATCH)
+        batched[name] = offer(name, batch=BATCH)
     able = [bids[d] for d in ((wanted,) if wanted else FETCHING) if d in bids]
     if not able:
         own = wanted or chip.dataflow
@@ -387,6 +407,6 @@ def _entry(
         bids=bids,
         batched=batched,
         best=best,
-        silent=bid(contender, silent, mapping, prices, dataflow=best.dataflow),
+        silent=offer(best.dataflow, silent),
         refused=refused,
     )
