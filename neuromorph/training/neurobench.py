@@ -41,8 +41,10 @@ class Fire(nn.Module):
     def forward(self, sums: Tensor) -> Tensor:
         """Sums (batch, channels, …) to levels of the same kind."""
         directed = sums.double() * self.directions.view(self.spread)
-        climbed = sum(directed >= t.view(self.spread) for t in self.thresholds.T)
-        levels = self.stride * climbed - self.maximum  # type: ignore[operator]
+        climbed = torch.zeros_like(directed)
+        for step in self.thresholds.T:
+            climbed += directed >= step.view(self.spread)
+        levels = self.stride * climbed - self.maximum
         if self.pool is not None:
             way = self.minimum.view(self.spread)
             levels = way * F.max_pool2d(way * levels, self.pool.size, self.pool.stride)
