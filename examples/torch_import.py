@@ -1,7 +1,7 @@
 """A torch module with ternary weights becomes a network of integers on a chip.
 
-    pip install 'neuromorph[train]'
-    python examples/torch_import.py
+pip install 'neuromorph[train]'
+python examples/torch_import.py
 """
 
 import torch

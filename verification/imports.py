@@ -21,11 +21,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+import test_interop_onnx
+import test_interop_torch
 import torch
 from torch import nn
 
-import test_interop_onnx
-import test_interop_torch
 from neuromorph.interop import from_onnx
 from neuromorph.training import from_torch
 
