@@ -1,4 +1,4 @@
-"""Traces in the formats of other programs; written in bounded memory where the format allows."""
+"""Traces and networks in the formats of other programs."""
 
 from neuromorph.interop.brian2 import Brian2Network, to_brian2
 from neuromorph.interop.export import TARGETS, Target, export_trace
