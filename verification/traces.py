@@ -253,10 +253,16 @@ def mutate_values(file: h5py.File, rng: random.Random) -> None:
             )  # fmt: skip
         elif kind == "json":
             part = rng.choice(["network", "chip"])
-            whole = json.loads(file["meta"].attrs[part])
-            inner = whole if part == "chip" else rng.choice([whole, *whole["layers"]])
-            key = rng.choice(sorted(inner))
-            inner[key] = rng.choice([*EXTREMES, 0.5, None, "", "bitplane", "sparse", [1, 1, 1], {}])
+            try:
+                whole = json.loads(file["meta"].attrs[part])
+                inner = whole if part == "chip" else rng.choice([whole, *whole["layers"]])
+                key = rng.choice(sorted(inner))
+            except (KeyError, TypeError, ValueError):  # of one that was changed before
+                continue
+            if isinstance(inner, dict):
+                inner[key] = rng.choice(
+                    [*EXTREMES, 0.5, None, "", "bitplane", "sparse", [1, 1, 1], {}]
+                )
             file["meta"].attrs[part] = np.bytes_(json.dumps(whole).encode())
         else:
             del file[name]
