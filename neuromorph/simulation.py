@@ -19,7 +19,7 @@ from neuromorph.mapping import Mapping, Tally, Timing, complete
 from neuromorph.reference import brian2 as reference_brian2
 from neuromorph.reference import counting as reference_counting
 from neuromorph.trace import Detail, Recorder
-from neuromorph.trace.schema import TIMED_DETAILS
+from neuromorph.trace.schema import TIMED_DETAILS, usual_detail
 
 __all__ = ["Mode", "Run", "simulate"]
 
@@ -192,7 +192,7 @@ def simulate(
             )
         detail = trace.detail
     elif detail is None:
-        detail = "packets" if mode == "timed" else "spikes"
+        detail = usual_detail(mode)
     if detail not in get_args(Detail):
         raise SimulationError(f"detail is {detail!r}; choose one of {', '.join(get_args(Detail))}")
     if detail in TIMED_DETAILS and mode != "timed":

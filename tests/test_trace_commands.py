@@ -8,6 +8,7 @@ from click.testing import CliRunner
 import neuromorph as nm
 from neuromorph.cli import main
 from neuromorph.data import load_data
+from neuromorph.trace import difference
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,18 @@ def test_diff_and_repack_and_replay(recorded, mapping):
     assert (found["difference"]["table"], found["difference"]["row"]) == ("samples", 0)
     other = command("trace", "replay", recorded, "--network", "mnist-mlp-gxnor", code=2)
     assert "was recorded from network 'digits-gxnor'" in other
+
+
+@pytest.mark.parametrize("detail", [None, "hops"])
+def test_a_run_chooses_the_compression_of_its_trace(detail, tmp_path):
+    sizes = {}
+    for compression in ("gzip", "none"):
+        path = tmp_path / f"{compression}.h5"
+        words = ["run", "digits-gxnor", "--mode", "timed", "--samples", "3", "--trace", str(path)]
+        words += ["--compression", compression, *(["--detail", detail] if detail else [])]
+        assert CliRunner().invoke(main, words).exit_code == 0
+        sizes[compression] = path.stat().st_size
+    assert sizes["none"] > 3 * sizes["gzip"]
+    with nm.Trace(tmp_path / "gzip.h5") as one, nm.Trace(tmp_path / "none.h5") as other:
+        assert one.detail == (detail or "packets")
+        assert difference(one, other) is None

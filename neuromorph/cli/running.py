@@ -91,6 +91,13 @@ def demo(out: Path, as_json: bool) -> None:
     help="What the trace holds; default packets in timed mode, else spikes.",
 )
 @click.option(
+    "--compression",
+    type=click.Choice(["gzip", "none", "lz4", "zstd"]),
+    default="gzip",
+    show_default=True,
+    help="Of the trace; none costs least time, lz4 and zstd need hdf5plugin, also to read.",
+)
+@click.option(
     "--interval-s",
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds an inference, for static power (default: measured in timed mode).",
@@ -108,6 +115,7 @@ def run(
     samples: int | None,
     trace: Path | None,
     detail: str | None,
+    compression: str,
     interval_s: float | None,
     picture: Path | None,
     as_json: bool,
@@ -123,19 +131,17 @@ def run(
     from neuromorph.network import load_network
     from neuromorph.report import draw_run
     from neuromorph.simulation import simulate
+    from neuromorph.trace import Recorder
 
     check_outputs([trace, picture], [network, chip, prices, data])
     net, target, table = load_network(network), load_chip(chip), load_prices(prices)
     images, labels, source = samples_of(net, data, samples)
     mapping = map_network(net, target)
-    result = simulate(
-        mapping,
-        images,
-        mode=mode,  # type: ignore[arg-type]  # click.Choice has checked it
-        labels=labels,
-        trace=trace,
-        detail=detail,  # type: ignore[arg-type]  # click.Choice has checked it
-    )
+    chosen: dict[str, Any] = {"mode": mode, "detail": detail}
+    recorder = None
+    if trace is not None and compression != "gzip":
+        recorder = Recorder(trace, mapping, **chosen, compression=compression)  # type: ignore[arg-type]
+    result = simulate(mapping, images, labels=labels, trace=recorder or trace, **chosen)
     report = estimate_energy(result.counts, table, interval_s=interval_s)
     record = run_record(result, labels, report)
     if picture is not None:

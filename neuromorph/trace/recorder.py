@@ -46,10 +46,11 @@ class Recorder:
         then, and after a failure, the file is ``<path>.partial``.
     mapping : Mapping
         What is run.
-    detail : {"counts", "spikes", "packets", "hops"}
-        What is recorded; each level holds those before it.
     mode : {"reference", "count", "timed"}
         How it is run; only ``timed`` has packets and hops.
+    detail : {"counts", "spikes", "packets", "hops"}, optional
+        What is recorded; each level holds those before it.  Left out, packets
+        where there are any, else spikes.
     compression : {"gzip", "none", "lz4", "zstd"}
         Of spikes, packets and hops.  lz4 and zstd need hdf5plugin, also to read.
 
@@ -68,10 +69,12 @@ class Recorder:
         path: str | os.PathLike[str],
         mapping: Mapping,
         *,
-        detail: Detail,
         mode: str,
+        detail: Detail | None = None,
         compression: Compression = "gzip",
     ) -> None:
+        if detail is None:
+            detail = schema.usual_detail(mode)
         if detail not in schema.DETAILS:
             raise TraceError(
                 f"trace detail is {detail!r}; choose one of {', '.join(schema.DETAILS)}"

@@ -41,6 +41,7 @@ __all__ = [
     "chip_json",
     "network_info",
     "tables_of",
+    "usual_detail",
 ]
 
 FORMAT = "neuromorph-trace"
@@ -200,6 +201,11 @@ def chip_json(chip: Chip) -> str:
         if not fields[name]:
             del fields[name]
     return msgspec.json.encode(fields).decode()
+
+
+def usual_detail(mode: str) -> Detail:
+    """The level of detail where none is asked for."""
+    return "packets" if mode == "timed" else "spikes"
 
 
 def tables_of(detail: Detail) -> tuple[str, ...]:
