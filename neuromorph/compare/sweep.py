@@ -123,7 +123,23 @@ def sweep(
     PriceError
         A price file that cannot be used, or a factor on a price that is not there.
     MissingDependencyError
-        ``cluster`` without the extra ``cluster``.
+        ``cluster`` without the extra ``cluster``, or no scheduler at its address.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import neuromorph as nm
+    >>> from neuromorph.compare import find_contender, measure
+    >>> digits = find_contender("digits-gxnor")
+    >>> activity = measure(digits.network, np.full((2, 1, 8, 8), 9))
+    >>> rows = sweep(
+    ...     [(digits, activity)],
+    ...     nm.load_chip("gxnor45"),
+    ...     load_prices("horowitz45"),
+    ...     [parse_axis("dataflow=scatter,stationary")],
+    ... )
+    >>> rows[1]["energy_j"]["p50"] < rows[0]["energy_j"]["p50"]
+    True
     """
     keys = [key for key, _ in axes]
     if len(set(keys)) < len(keys):

@@ -85,7 +85,7 @@ class Entry:
     def operations_only_j(self) -> float:
         """Additions and multiplications at the same prices, and nothing else."""
         terms = self.best.report.terms
-        return sum(terms[a].nominal for a in ARITHMETIC if a in terms)
+        return float(sum(terms[a].nominal for a in ARITHMETIC if a in terms))
 
     @property
     def activity(self) -> float:
@@ -349,6 +349,19 @@ def compare_networks(
         A network that no dataflow can price: the reason of the chip's own.
     MappingError
         A network that does not fit.
+
+    Examples
+    --------
+    >>> import neuromorph as nm
+    >>> from neuromorph.compare import find_contender, measure
+    >>> from neuromorph.energy import load_prices
+    >>> digits = find_contender("digits-gxnor")
+    >>> activity = measure(digits.network, np.full((2, 1, 8, 8), 9))
+    >>> found = compare_networks(
+    ...     [(digits, activity)], nm.load_chip("gxnor45"), load_prices("horowitz45")
+    ... )
+    >>> found.entries[0].operations_only_j < found.entries[0].joules / 20
+    True
     """
     entries = tuple(_entry(c, a, chip, prices, dataflow, interval_s) for c, a in contenders)
     reports = {e.name: e.best.report for e in entries}
