@@ -21,7 +21,17 @@ import msgspec
 from neuromorph.errors import ChipError, check_path
 from neuromorph.events import Dataflow, format_table
 
-__all__ = ["BOUNDS", "Chip", "Fact", "Kind", "Sync", "Times", "list_chips", "load_chip"]
+__all__ = [
+    "BOUNDS",
+    "LINK_SIDES",
+    "Chip",
+    "Fact",
+    "Kind",
+    "Sync",
+    "Times",
+    "list_chips",
+    "load_chip",
+]
 
 Kind = Literal[
     "measured", "simulated", "derived", "fitted", "projected", "unstated", "design", "assumed"
@@ -29,6 +39,11 @@ Kind = Literal[
 Sync = Literal["token", "barrier"]
 Storage = Literal["dense", "sparse"]
 Kernels = Literal["shared", "unrolled"]
+
+# (column, row, side): the link that leaves the router of a tile to a side.
+LinkName = tuple[int, int, str]
+LINK_SIDES = ("east", "west", "south", "north")
+_STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 PRESETS = Path(__file__).parent / "presets" / "chips"
 MAX_FILE_BYTES = 1 << 20
@@ -55,6 +70,7 @@ class _Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: _Whole
     cores_per_tile: _Whole
     dead_cores: tuple[int, ...] = ()
+    dead_links: tuple[LinkName, ...] = ()
     link_bits: _Whole | None = None
     packet_bits: _Whole | None = None
     buffer: _Whole | None = None
@@ -111,12 +127,14 @@ def _field_of(table: str, key: str) -> str:
     return f"{key}_ticks" if table == "times" and key not in _PLAIN_TIMES else key
 
 
+DEAD = ("dead_cores", "dead_links")  # lists, not numbers with evidence
+
 # Field of Chip -> dotted key in the file, of every number.
 KEYS = {
     _field_of(table, key): f"{table}.{key}"
     for table, kind in TABLES.items()
     for key in kind.__struct_fields__
-    if key != "dead_cores"
+    if key not in DEAD
 }
 # What may be left out: needed by the timed mode alone.
 _ALWAYS = ("times.tick_s", "times.frames_in_flight")
@@ -180,7 +198,9 @@ class Chip:
     ``frames_in_flight`` is for token synchronisation.  A time that is not
     published is None; :meth:`times` gives them where all are there.
 
-    ``dead_cores`` hold nothing; their routers work.
+    ``dead_cores`` hold nothing; their routers work.  ``dead_links``, each the
+    column and row of a tile and a side of :data:`LINK_SIDES`, carry nothing out of
+    that tile to that side; a network whose packets need one does not fit.
 
     A packet of ``packet_bits`` crosses links of ``link_bits`` in
     :attr:`packet_flits` flits, each of which keeps a link busy for ``link``; a
@@ -193,8 +213,8 @@ class Chip:
     ------
     ChipError
         A number out of range, an unknown choice, a mesh of more than 2**20
-        cores, index bits with dense storage, a dead core that is not there;
-        names the key.
+        cores, index bits with dense storage, a dead core or link that is not
+        there; names the key.
     """
 
     name: str
@@ -228,6 +248,7 @@ class Chip:
     inject_ticks: Ticks
     barrier_ticks: Ticks
     dead_cores: tuple[int, ...] = ()
+    dead_links: tuple[LinkName, ...] = ()
     link_bits: int | None = None
     packet_bits: int | None = None
     buffer: int | None = None
@@ -263,6 +284,7 @@ class Chip:
                 "set it to 0, or storage to sparse"
             )
         object.__setattr__(self, "dead_cores", self._dead())
+        object.__setattr__(self, "dead_links", self._dead_links())
         object.__setattr__(self, "facts", self._facts_now())
 
     def _dead(self) -> tuple[int, ...]:
@@ -273,6 +295,25 @@ class Chip:
                 f"mesh.dead_cores names core {wrong}; cores of the mesh are 0 to {self.cores - 1}"
             )
         return tuple(dead)
+
+    def _dead_links(self) -> tuple[LinkName, ...]:
+        dead = []
+        for link in self.dead_links:
+            if len(link) != 3 or link[2] not in LINK_SIDES:
+                raise ChipError(
+                    f"mesh.dead_links has {link!r}; give column, row and one of "
+                    f"{', '.join(LINK_SIDES)}"
+                )
+            x, y = (_whole(place, "mesh.dead_links") for place in link[:2])
+            step_x, step_y = _STEPS[LINK_SIDES.index(link[2])]
+            ends = ((x, y), (x + step_x, y + step_y))
+            if not all(0 <= a < self.columns and 0 <= b < self.rows for a, b in ends):
+                raise ChipError(
+                    f"mesh.dead_links has a link from tile {x},{y} to the {link[2]}; the mesh has "
+                    f"{self.columns} × {self.rows} tiles"
+                )
+            dead.append((x, y, str(link[2])))
+        return tuple(sorted(set(dead)))
 
     def _facts_now(self) -> dict[str, Fact]:
         """Facts as given, but for numbers that differ from them by now."""
@@ -343,6 +384,9 @@ class Chip:
         )
         if self.dead_cores:
             dead = f"dead cores: {', '.join(map(str, self.dead_cores))}"
+            head += "\n" + textwrap.fill(dead, LINE, subsequent_indent="  ")
+        if self.dead_links:
+            dead = "dead links: " + ", ".join(f"{x},{y} {side}" for x, y, side in self.dead_links)
             head += "\n" + textwrap.fill(dead, LINE, subsequent_indent="  ")
         if self.unpublished:
             missing = f"not published, so no mode 'timed': {', '.join(self.unpublished)}"
@@ -416,7 +460,7 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
         f"{table}.{key}": msgspec.convert(entry, Fact)
         for table in TABLES
         for key, entry in data[table].items()
-        if key != "dead_cores"
+        if key not in DEAD
     }
     try:
         return _chip(parsed, facts, text)
@@ -437,6 +481,7 @@ def _chip(file: _File, facts: dict[str, Fact], text: str) -> Chip:
         kernels=file.kernels,
         dataflow=file.dataflow,
         dead_cores=file.mesh.dead_cores,
+        dead_links=file.mesh.dead_links,
         facts=facts,
         text=text,
         **numbers,

@@ -36,8 +36,6 @@ ACTIONS: dict[str, str] = {
     "spike_in": "spikes arriving at a core",
     "token_out": "end-of-frame tokens sent, one for each destination core",
     "token_in": "end-of-frame tokens arriving",
-    "partial_out": "partial sums that are not zero, sent to the core that owns the neuron",
-    "partial_in": "partial sums arriving",
     "barrier": "global steps a core takes part in",
     "hop_x": "links crossed between columns, by all packets",
     "hop_y": "links crossed between rows, by all packets",
@@ -64,6 +62,8 @@ ACTIONS: dict[str, str] = {
     "register_write_bits": "bits of sums or inputs written to registers",
     "act_read_bits": "bits of the input buffer read",
     "act_write_bits": "bits of the input buffer written",
+    "partial_out": "partial sums that are not zero, sent to the core that owns the neuron",
+    "partial_in": "partial sums arriving",
 }
 _INDEX = {name: i for i, name in enumerate(ACTIONS)}
 

@@ -6,6 +6,7 @@ typed in here again; sentences are tested by their text.
 
 import dataclasses
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -16,7 +17,7 @@ import pytest
 import neuromorph as nm
 from neuromorph.chip import KEYS, PRESETS, Kind, list_chips
 from neuromorph.errors import ChipError, MappingError
-from neuromorph.mapping import check_fit
+from neuromorph.mapping import check_fit, load_mapping, save_mapping
 from neuromorph.network import Input, Linear, Network, Readout, Threshold
 
 GXNOR45 = (PRESETS / "gxnor45.toml").read_text(encoding="utf-8")
@@ -212,6 +213,48 @@ def test_the_template_is_a_chip_with_every_key():
     assert nm.map_network(nm.load_network("digits-gxnor"), chip).cores_used > 6
     commented = path.read_text(encoding="utf-8").replace("# dead_cores", "dead_cores")
     assert tomllib.loads(commented)["mesh"]["dead_cores"] == [5, 9]
+
+
+# --- dead links
+
+
+def test_a_network_that_needs_a_dead_link_does_not_fit(tmp_path):
+    network = nm.load_network("digits-gxnor")
+    text = GXNOR45.replace("[mesh]", '[mesh]\ndead_links = [[0, 0, "east"], [9, 9, "north"]]')
+    (tmp_path / "chip.toml").write_text(text, encoding="utf-8")
+    chip = nm.load_chip(tmp_path / "chip.toml")
+    assert chip.dead_links == ((0, 0, "east"), (9, 9, "north"))
+    assert "dead links: 0,0 east, 9,9 north\n" in str(chip)
+    mapping = nm.map_network(network, nm.load_chip("gxnor45"))
+    path = save_mapping(mapping, tmp_path / "map.json")
+    with pytest.raises(MappingError) as caught:
+        nm.map_network(network, chip)
+    assert re.fullmatch(
+        r"network 'digits-gxnor' does not fit chip 'gxnor45': dead link from tile 0,0 to the east "
+        r"needs \d+ ways, 0 available; packets go along x, then along y: keep slices away with "
+        r"mesh\.dead_cores, or place them by hand in a mapping file",
+        str(caught.value),
+    )
+    whole = dataclasses.replace(chip, dead_links=[(9, 9, "north")])
+    assert nm.map_network(network, whole).slices == mapping.slices
+    broken = path.read_text().replace('"dead_links": []', '"dead_links": [[0, 0, "east"]]')
+    path.write_text(broken)
+    with pytest.raises(MappingError, match="a dead link from tile 0,0 to the east is on"):
+        load_mapping(path, network)
+
+
+@pytest.mark.parametrize(
+    ("dead", "says"),
+    [
+        ([(16, 0, "west")], "a link from tile 16,0 to the west; the mesh has 16 × 16 tiles"),
+        ([(0, 0, "north")], "a link from tile 0,0 to the north; the mesh has 16 × 16 tiles"),
+        ([(0, 0, "up")], "(0, 0, 'up'); give column, row and one of east, west, south, north"),
+        ([(0, "east")], "(0, 'east'); give column, row and one of east, west, south, north"),
+    ],
+)
+def test_dead_links_that_are_not_there(dead, says):
+    found = sentence(dataclasses.replace, nm.load_chip("gxnor45"), dead_links=dead)
+    assert found == f"mesh.dead_links has {says}"
 
 
 # --- dead cores

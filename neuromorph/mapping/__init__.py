@@ -6,12 +6,11 @@ from neuromorph.mapping.mapping import Fit, Mapping, check_fit, link_packets, ma
 from neuromorph.mapping.partition import Limit
 from neuromorph.mapping.slices import Slice
 from neuromorph.mapping.tally import COUNTED, Tally, complete, tabulate
-from neuromorph.mapping.timing import LINK_SIDES, Timing
+from neuromorph.mapping.timing import Timing
 from neuromorph.mapping.traffic import Spikes
 
 __all__ = [
     "COUNTED",
-    "LINK_SIDES",
     "Fit",
     "Form",
     "Limit",

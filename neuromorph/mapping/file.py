@@ -13,8 +13,10 @@ import numpy as np
 from neuromorph import __version__
 from neuromorph.chip import Chip
 from neuromorph.errors import MappingError
+from neuromorph.mapping.links import dead_ways
 from neuromorph.mapping.mapping import Mapping
 from neuromorph.mapping.slices import Range, Slice, input_range, sum_range
+from neuromorph.mapping.traffic import flows, spikes_of
 from neuromorph.network import Network
 
 __all__ = ["load_mapping", "save_mapping"]
@@ -96,8 +98,8 @@ def load_mapping(path: str | os.PathLike[str], network: Network) -> Mapping:
     ------
     MappingError
         The file cannot be read or is none, is of another network, its slices
-        do not make up every layer once, or a core is used twice, dead or not
-        there.
+        do not make up every layer once, a core is used twice, dead or not
+        there, or packets need a dead link.
     """
     file = Path(path)
     try:
@@ -118,7 +120,11 @@ def load_mapping(path: str | os.PathLike[str], network: Network) -> Mapping:
         slices = _checked(found.slices, network, chip)
     except MappingError as error:
         raise MappingError(f"{file}: {error}") from None
-    return Mapping(network=network, chip=chip, slices=slices)
+    mapping = Mapping(network=network, chip=chip, slices=slices)
+    ways = flows(network, slices, spikes_of(network, None))
+    for broken in dead_ways(chip, mapping.tiles[1:], ways):
+        raise MappingError(f"{file}: a {broken.where} is on {broken.needed} ways of packets")
+    return mapping
 
 
 def _given(s: Slice, network: Network) -> _Slice:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from neuromorph.chip import Chip
 from neuromorph.errors import MappingError
 from neuromorph.events import Hardware, format_table
+from neuromorph.mapping.links import dead_ways, link_load
 from neuromorph.mapping.partition import Limit, partition
 from neuromorph.mapping.placement import place
 from neuromorph.mapping.slices import Slice, tap_counts
@@ -225,7 +226,7 @@ def link_packets(mapping: Mapping, traffic: Spikes | None = None) -> NDArray[np.
     -------
     float64 array, shape (rows, columns, 4)
         What leaves the router of a tile to each of
-        :data:`~neuromorph.mapping.timing.LINK_SIDES`.
+        :data:`~neuromorph.chip.LINK_SIDES`.
 
     Raises
     ------
@@ -240,23 +241,7 @@ def link_packets(mapping: Mapping, traffic: Spikes | None = None) -> NDArray[np.
     True
     """
     between = flows(mapping.network, mapping.slices, spikes_of(mapping.network, traffic))
-    tiles, ports = mapping.tiles[1:], len(between.port)
-    source = np.concatenate((tiles[between.source], np.zeros((ports, 2), np.int64)))
-    target = np.concatenate((tiles[between.target], tiles))
-    packets = np.concatenate((between.packets, between.port))
-    load = np.zeros((mapping.chip.rows + 1, mapping.chip.columns + 1, 4))
-    (x, y), (to_x, to_y) = source.T, target.T
-    # a way enters at its first link and ends behind its last: sums along the axis say the rest
-    for side, first, last, forward in ((0, x, to_x, to_x > x), (1, to_x + 1, x + 1, to_x < x)):
-        np.add.at(load[:, :, side], (y[forward], first[forward]), packets[forward])
-        np.add.at(load[:, :, side], (y[forward], last[forward]), -packets[forward])
-    for side, first, last, forward in ((2, y, to_y, to_y > y), (3, to_y + 1, y + 1, to_y < y)):
-        np.add.at(load[:, :, side], (first[forward], to_x[forward]), packets[forward])
-        np.add.at(load[:, :, side], (last[forward], to_x[forward]), -packets[forward])
-    load[:, :, :2] = load[:, :, :2].cumsum(axis=1)
-    load[:, :, 2:] = load[:, :, 2:].cumsum(axis=0)
-    crossed: NDArray[np.float64] = np.maximum(load[:-1, :-1], 0)  # rounding leaves no rest
-    return crossed
+    return link_load(mapping.chip, mapping.tiles[1:], between)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,6 +303,9 @@ def check_fit(network: Network, chip: Chip, *, traffic: Spikes | None = None) ->
             slices=tuple(replace(s, core=core) for s, core in zip(slices, cores)),
             limits=limits,
         )
+        ways = flows(network, slices, spikes_of(network, None))
+        if broken := dead_ways(chip, mapping.tiles[1:], ways):
+            mapping, limits = None, limits + broken
     return Fit(network=network.name, chip=chip.name, limits=limits, mapping=mapping)
 
 

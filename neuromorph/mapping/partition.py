@@ -36,6 +36,10 @@ REMEDIES = {
     "accumulator_bits": "use a chip with wider accumulators, a smaller fan-in, or fewer levels",
     "partial_sum_bits": "use a chip with more input axons, or fewer levels",
     "weight_bits": "use a chip with wider weights, or a network of fewer weight levels",
+    "ways": (
+        "packets go along x, then along y: keep slices away with mesh.dead_cores, or place them by "
+        "hand in a mapping file"
+    ),
     "cores": "use a larger mesh or larger cores, or a smaller network",
 }
 

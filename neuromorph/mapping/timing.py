@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LINK_SIDES", "Timing"]
+from neuromorph.chip import LINK_SIDES
 
-LINK_SIDES = ("east", "west", "south", "north")
+__all__ = ["Timing"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

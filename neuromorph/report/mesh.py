@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorph.mapping import LINK_SIDES, Mapping, Spikes, link_packets
+from neuromorph.chip import LINK_SIDES
+from neuromorph.mapping import Mapping, Spikes, link_packets
 from neuromorph.report.drawing import Mesh, colour_of, short, template, write_text
 
 __all__ = ["draw_mapping"]

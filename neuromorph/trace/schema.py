@@ -197,7 +197,7 @@ def network_info(network: Network) -> NetworkInfo:
 def chip_json(chip: Chip) -> str:
     """Every field of a chip but its text, and what newer chips know only if it is set, as JSON."""
     fields = {name: getattr(chip, name) for name in chip.__dataclass_fields__ if name != "text"}
-    for name in ("dead_cores", *BOUNDS):
+    for name in ("dead_cores", "dead_links", *BOUNDS):
         if not fields[name]:
             del fields[name]
     return msgspec.json.encode(fields).decode()
