@@ -23,6 +23,7 @@ FAMILY = {
     "ChipError": ("NeuromorphError", ValueError),
     "PriceError": ("ChipError", ValueError),
     "MappingError": ("NeuromorphError", ValueError),
+    "LearningError": ("NeuromorphError", ValueError),
     "SimulationError": ("NeuromorphError", RuntimeError),
     "TraceError": ("NeuromorphError", ValueError),
     "TraceVersionError": ("TraceError", ValueError),

@@ -588,6 +588,9 @@ IMAGE = Conv2d(name="image", weights=ones(2, 1, 3, 3))
             [
                 Conv2d(name="c", weights=ones(1, 1, 1, 2), padding=(0, 4), dilation=(1, 5)),
                 ternary(1),
+                Flatten(),
+                Linear(name="d", weights=ones(1, 6)),
+                Readout(),
             ],
             (1, 1, 3),
             "layer 'c': neurons in column 2 see nothing but padding; use less padding than [0, 4] "

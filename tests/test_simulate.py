@@ -343,7 +343,7 @@ def test_labels_that_do_not_fit(labels, says, mapping, digits, tmp_path):
     [
         ({"mode": "fast"}, "mode is 'fast'; choose one of reference, count, timed, brian2"),
         ({"mode": None}, "mode is None; choose one of reference, count, timed, brian2"),
-        ({"detail": "hops"}, "detail is 'hops'; choose one of counts, spikes, packets"),
+        ({"detail": "flits"}, "detail is 'flits'; choose one of counts, spikes, packets, hops"),
         ({"detail": "packets"}, "mode 'count' has no packets to record; use mode='timed'"),
         ({"mode": "reference", "detail": "packets"},
          "mode 'reference' has no packets to record; use mode='timed'"),
