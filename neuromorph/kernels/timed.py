@@ -23,6 +23,7 @@ from neuromorph.kernels.counting import count, partial_sums
 from neuromorph.mapping import Mapping, Slice, Tally
 from neuromorph.mapping.deadlock import Place, Stuck, Waiting, deadlock
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, PacketSink
+from neuromorph.mapping.slices import tap_counts
 from neuromorph.mapping.timing import Timing
 from neuromorph.network import Stage
 
@@ -91,12 +92,13 @@ def timed(
     links = np.zeros((3, mapping.chip.rows, mapping.chip.columns, 4), np.int64)
     ready: _Parts | None = None
     if frames:
+        fans = _fans(mapping)
         run = TimedRun(
             agenda,
             chip_table(mapping.chip),
             frames,
-            fans=_fans(mapping),
-            rows=_rows(mapping, [inputs, *tally.levels]),
+            fans=fans,
+            rows=_rows(mapping, fans, [inputs, *tally.levels]),
             results=results,
         )
         if parts is not None:
@@ -225,17 +227,29 @@ def _bytes(records: NDArray[Any] | None) -> NDArray[np.uint8] | None:
 
 
 def _fans(mapping: Mapping) -> list[dict[str, Any]]:
-    """For each layer: the rows that an input position sends to."""
+    """For each layer: the rows that an input position sends to, as ``Mapping.reach_table``."""
     fans = []
-    for index, targets in enumerate(mapping.stage_rows):
-        position, target = np.nonzero(mapping.reach_table(index))
-        positions = len(mapping.reach_table(index))
+    for stage, rows in zip(mapping.network.stages, mapping.stage_rows):
+        channels, height, width = stage.input_shape
+        slices = [mapping.slices[row - 1] for row in rows]
+        is_split = any(s.inputs != (0, channels) for s in slices)
+        seen = []  # positions that each row hears: a table of positions × rows may be huge
+        for s in slices:
+            y, x = (
+                np.flatnonzero(tap_counts(stage, axis, sums))
+                for axis, sums in enumerate((s.sum_rows, s.sum_columns))
+            )
+            channel = np.arange(*s.inputs if is_split else (0, 1))
+            seen.append(((channel[:, None, None] * height + y[:, None]) * width + x).ravel())
+        position = np.concatenate(seen)
+        order = np.argsort(position, kind="stable")
+        positions = (channels if is_split else 1) * height * width
         starts = np.concatenate([[0], np.cumsum(np.bincount(position, minlength=positions))])
         fans.append(
             {
                 "positions": positions,
                 "starts": starts.astype(np.int32),
-                "targets": np.array(targets, np.int32)[target],
+                "targets": np.repeat(np.array(rows, np.int32), [len(p) for p in seen])[order],
             }
         )
     for owner in mapping.owners:  # where partial sums go, row by row
@@ -244,17 +258,28 @@ def _fans(mapping: Mapping) -> list[dict[str, Any]]:
     return fans
 
 
-def _rows(mapping: Mapping, levels: list[NDArray[Any]]) -> list[dict[str, Any]]:
+def _heard_by(fan: dict[str, Any], neurons: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Rows that at least one of the neurons sends to, in order."""
+    positions = np.unique(neurons % fan["positions"])
+    first, last = fan["starts"][positions], fan["starts"][positions + 1]
+    counts = last - first
+    at = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
+    heard: NDArray[np.int32] = np.unique(fan["targets"][at])
+    return heard
+
+
+def _rows(
+    mapping: Mapping, fans: list[dict[str, Any]], levels: list[NDArray[Any]]
+) -> list[dict[str, Any]]:
     """Every row: its place, what it sends and what it holds for a spike."""
     chip, times, network = mapping.chip, mapping.chip.times(), mapping.network
     last = len(network.stages) - 1
     rows: list[dict[str, Any]] = [{} for _ in range(mapping.rows)]
     sources = np.zeros(mapping.rows, np.int64)
     for index in range(last + 1):
-        reach, targets = mapping.reach_table(index), np.array(mapping.stage_rows[index], np.int32)
         sent = np.ascontiguousarray(levels[index], np.int16)
         for row, neurons in mapping.source_rows(index):
-            needed = targets[reach[neurons % len(reach)].any(axis=0)]
+            needed = _heard_by(fans[index], neurons)
             sources[needed] += 1
             rows[row] = {
                 "fan": index,
