@@ -20,6 +20,7 @@ from neuromorph.kernels import timed as kernel
 from neuromorph.kernels import traffic as kernel_traffic
 from neuromorph.mapping import check_fit
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE
+from neuromorph.network import Input, Linear, Network, Readout, Threshold
 from neuromorph.reference import timed as reference
 from neuromorph.reference import traffic as reference_traffic
 
@@ -212,3 +213,60 @@ def test_counts_on_every_preset_are_those_of_mode_count(name, sync):
     assert np.array_equal(run.outputs, count.outputs)
     assert (run.timing.busy[1:] <= run.counts.ticks).all()
     assert run.timing.link_packets.sum() == run.counts.total("hop_x") + run.counts.total("hop_y")
+
+
+# --- by hand
+
+
+def test_three_cores_tick_by_tick():
+    """The table of docs/mapping.md: every packet at every router, worked out by hand."""
+    network = Network(
+        name="three",
+        input=Input(shape=(2,)),
+        layers=[
+            Linear(name="hidden", weights=[[1, 1], [1, -1]]),
+            Threshold(thresholds=[[-9, 0], [-9, 0]]),
+            Linear(name="out", weights=[[1, -1]]),
+            Readout(),
+        ],
+    )
+    chip = dataclasses.replace(
+        nm.load_chip("gxnor45"),
+        neurons=1,
+        inject_ticks=4,
+        axon_ticks=3,
+        synapse_ticks=2,
+        synapse_lanes=1,
+        neuron_ticks=5,
+        neuron_lanes=1,
+        spike_ticks=7,
+        hop_x_ticks=11,
+        hop_y_ticks=13,
+        hop_local_ticks=1,
+        link_ticks=9,
+    )
+    mapping = nm.map_network(network, chip)
+    slices = (dataclasses.replace(s, core=c) for s, c in zip(mapping.slices, (0, 1, 16)))
+    mapping = dataclasses.replace(mapping, slices=tuple(slices))
+    east, west, south = 0 * 5 + 0, 1 * 5 + 1, 0 * 5 + 2
+    core_a, core_b, core_out = 0 * 5 + 4, 1 * 5 + 4, 16 * 5 + 4
+    by_hand = {  # packet: (tick, link, waited) at every router
+        0: [(5, core_a, 0)],
+        1: [(8, east, 0), (20, core_b, 0)],
+        2: [(13, core_a, 0)],
+        3: [(16, east, 1), (29, core_b, 0)],
+        4: [(21, core_a, 0)],
+        5: [(24, east, 2), (38, core_b, 0)],
+        6: [(36, south, 0), (50, core_out, 0)],
+        7: [(43, south, 2), (59, core_out, 0)],
+        8: [(53, west, 0), (64, south, 0), (78, core_out, 0)],
+        9: [(60, west, 2), (73, south, 0), (87, core_out, 0)],
+    }
+    for engine in (kernel, reference):
+        tally, _, hops = outcome(engine, mapping, np.array([[1, -1]], np.int16))
+        found = {p: [] for p in by_hand}
+        for tick, packet, link, waited in hops.tolist():
+            found[packet].append((tick, link, waited))
+        assert found == by_hand
+        assert tally.finished.tolist() == [95]
+        assert tally.timing.busy.tolist() == [24, 32, 32, 21]
