@@ -1,0 +1,323 @@
+"""Fixed point Qm.f, and trained float networks adapted to it (ADaPTION, arXiv 1711.04713).
+
+A number of Qm.f is k·2**−f with |k| ≤ 2**(m+f−1) − 1: m counts the sign, and
+the range is symmetric.  Rounding is to the nearest, halves away from zero, or
+stochastic: ⌊x·2**f + u⌋, u from [0, 1).  Q1.1 has the numbers −½, 0, ½: ternary
+up to a scale.
+
+:func:`adapt` folds the batch norm of a float network into its weights and
+biases and gives weights, biases and activations of each layer a format of so
+many bits.  Two copies of each parameter are kept: the forward pass takes the
+rounded one, gradients go to the other, straight through the rounding.  Up to
+8 bits the result exports as integers like any other network.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neuromorph import draws
+from neuromorph.errors import NetworkError, RecipeError
+from neuromorph.levels import MAX_N
+from neuromorph.training.layers import Activation, DiscreteConv2d, DiscreteLinear, exact_sums
+from neuromorph.training.loss import squared_hinge
+from neuromorph.training.models import DiscreteNetwork, Stage
+
+__all__ = ["FixedPoint", "adapt", "fine_tune", "propose"]
+
+MAX_BITS = 16  # numbers of so many bits are exact in float32
+_ORDER = 0xFFFF0010  # layer number of the draws that order samples in fine-tuning
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """The format Qm.f.
+
+    Parameters
+    ----------
+    whole : int
+        m, bits before the point, the sign among them; may be 0 or less.
+    fraction : int
+        f, bits behind it; m + f from 2 to 16.
+
+    Raises
+    ------
+    RecipeError
+        Too few or too many bits.
+
+    Examples
+    --------
+    >>> q = FixedPoint(1, 1)
+    >>> str(q), q.maximum, q.levels(torch.tensor([-3.0, -0.25, 0.2, 0.3])).tolist()
+    ('Q1.1', 0.5, [-1.0, -1.0, 0.0, 1.0])
+    """
+
+    whole: int
+    fraction: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= MAX_BITS:
+            raise RecipeError(f"{self} has {self.bits} bits; fixed point takes 2 to {MAX_BITS}")
+
+    def __str__(self) -> str:
+        return f"Q{self.whole}.{self.fraction}"
+
+    @property
+    def bits(self) -> int:
+        """m + f."""
+        return self.whole + self.fraction
+
+    @property
+    def top(self) -> int:
+        """Largest integer k."""
+        return (1 << (self.bits - 1)) - 1
+
+    @property
+    def maximum(self) -> float:
+        """M, the largest number."""
+        return math.ldexp(self.top, -self.fraction)
+
+    @property
+    def n(self) -> int | None:
+        """N of the Z_N that holds all k: 1 for two bits, else the bits; None beyond Z_8."""
+        if self.bits == 2:
+            return 1
+        return self.bits if self.bits <= MAX_N else None
+
+    @property
+    def one(self) -> float:
+        """The number that the value 1 of that Z_N stands for."""
+        unit = 1 if self.bits == 2 else 1 << (self.bits - 1)
+        return math.ldexp(unit, -self.fraction)
+
+    def levels(self, x: Tensor, draw: Tensor | None = None) -> Tensor:
+        """Integers k as floats; ``draw`` from [0, 1) makes the rounding stochastic."""
+        exact = torch.ldexp(x, torch.tensor(self.fraction))
+        if draw is None:
+            whole = torch.trunc(exact)  # exact + ½ would round once more
+            rounded = whole + torch.sign(exact) * ((exact - whole).abs() >= 0.5)
+        else:
+            rounded = torch.floor(exact + draw)
+        return rounded.clamp(-self.top, self.top)
+
+    def round(self, x: Tensor, draw: Tensor | None = None) -> Tensor:
+        """Numbers of the format; the gradient passes straight through."""
+        rounded = torch.ldexp(self.levels(x.detach(), draw), torch.tensor(-self.fraction))
+        return rounded + (x - x.detach())
+
+
+def propose(
+    values: Tensor, bits: int, *, overflow: float = 0.0, what: str = "values"
+) -> tuple[FixedPoint, dict[str, Any]]:
+    """The format for some values: as fine as it may be with few of them beyond its range.
+
+    Parameters
+    ----------
+    values : float tensor
+    bits : int
+        m + f.
+    overflow : float
+        Largest share of the non-zero values that may saturate.
+
+    Returns
+    -------
+    (FixedPoint, dict)
+        And ``format``, ``saturated``: share of the non-zero values beyond M,
+        ``underflowed``: share of them rounded to 0.
+
+    Raises
+    ------
+    RecipeError
+        Nothing but zeros, values that are not finite, an impossible share.
+    """
+    if not 0 <= overflow < 1:
+        raise RecipeError(f"overflow share is {overflow}; it must be from 0 to below 1")
+    size = values.detach().abs().flatten()
+    size = size[size > 0]
+    if not len(size):
+        raise RecipeError(
+            f"{what} are all zero on the calibration samples, so no format fits them; "
+            "give samples of the training data"
+        )
+    if not bool(torch.isfinite(size).all()):
+        raise RecipeError(f"{what} are not finite, so no format fits them")
+    whole = math.frexp(size.max().item())[1] + 2
+    best = FixedPoint(whole, bits - whole)
+    while True:
+        finer = FixedPoint(best.whole - 1, best.fraction + 1)
+        # what rounds to M does not saturate
+        if (size > finer.maximum + math.ldexp(0.5, -finer.fraction)).float().mean() > overflow:
+            break
+        best = finer
+    saturated = (size > best.maximum + math.ldexp(0.5, -best.fraction)).float().mean().item()
+    underflowed = (best.levels(size) == 0).float().mean().item()
+    return best, {"format": str(best), "saturated": saturated, "underflowed": underflowed}
+
+
+class _Fixed:
+    """What fixed-point synapses do differently: real weights, rounded at every pass."""
+
+    weight: nn.Parameter
+    point: FixedPoint
+
+    def quantized(self) -> tuple[Tensor, Tensor | None]:
+        return self.point.round(self.weight) / self.point.one, None
+
+    @property
+    def levels(self) -> Tensor:
+        return self.point.levels(self.weight.detach()).to(torch.int16)
+
+
+class _FixedLinear(_Fixed, DiscreteLinear):
+    pass
+
+
+class _FixedConv2d(_Fixed, DiscreteConv2d):
+    pass
+
+
+class _Bias(nn.Module):
+    """Sums to numbers, plus a bias of fixed point; in the place of a batch norm."""
+
+    unit: Tensor
+
+    def __init__(self, unit: Tensor, bias: Tensor, point: FixedPoint) -> None:
+        super().__init__()
+        self.register_buffer("unit", unit)
+        self.bias, self.point = nn.Parameter(bias.clone()), point
+
+    def affine(self, factor: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.unit, self.point.round(self.bias)
+
+    def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        scale, shift = self.affine()
+        return x * scale.view(shape) + shift.view(shape)
+
+
+class _FixedReLU(Activation):
+    """ReLU of fixed point, as values of the Z_N that holds its integers."""
+
+    def __init__(self, point: FixedPoint) -> None:
+        super().__init__(point.n)
+        self.point = point
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.point.round(F.relu(x)) / self.point.one
+
+
+@torch.no_grad()
+def adapt(
+    model: DiscreteNetwork, images: Tensor, bits: int, *, overflow: float = 0.001
+) -> tuple[DiscreteNetwork, list[dict[str, Any]]]:
+    """A float network in fixed point.
+
+    Parameters
+    ----------
+    model : DiscreteNetwork
+        With float weights and float activations.
+    images : integer tensor, shape (samples, *shape)
+        Calibration samples, of the training part.
+    bits : int
+        Of every weight, bias and activation, 2 … 16; beyond 8 the network
+        runs in torch only.
+    overflow : float
+        Share of the non-zero values of a layer that may saturate.
+
+    Returns
+    -------
+    (DiscreteNetwork, list of dict)
+        For each layer ``name`` and what :func:`propose` says of ``weights``,
+        ``biases`` and ``activations`` (None for the read-out).
+
+    Raises
+    ------
+    NetworkError
+        A network with discrete parts.
+    RecipeError
+        Calibration samples on which a layer never fires; impossible bits.
+    """
+    if not 2 <= bits <= MAX_BITS:
+        raise RecipeError(f"bits is {bits}; fixed point takes 2 to {MAX_BITS}")
+    model = copy.deepcopy(model).cpu().eval()
+    report: list[dict[str, Any]] = []
+    with exact_sums():
+        values = model.encoder(images)
+    arriving = 1.0  # the number that an arriving value of 1 stands for
+    for stage in model.stages:
+        assert isinstance(stage, Stage)
+        if stage.synapses.n is not None or (stage.activation and stage.activation.n is not None):
+            raise NetworkError(f"layer {stage.name!r} is discrete already; adapt a float network")
+        scale, shift = stage.norm.affine()
+        weight = stage.synapses.weight
+        # a negative scale stays outside, so that the largest of pooled sums stays the largest
+        folded = weight * scale.abs().view(-1, *(1,) * (weight.ndim - 1))
+        point, weights = propose(folded, bits, overflow=overflow, what=f"{stage.name}: weights")
+        biased, biases = propose(shift, bits, overflow=overflow, what=f"{stage.name}: biases")
+        stage.synapses = _fixed(stage.synapses, folded, point)
+        unit = torch.sign(scale) * (point.one * arriving)
+        stage.norm = _Bias(unit, shift, biased)  # type: ignore[assignment]
+        row: dict[str, Any] = {"name": stage.name, "weights": weights, "biases": biases}
+        if stage.activation is None:
+            report.append({**row, "activations": None})
+            continue
+        with exact_sums():
+            fired = stage(values)  # still ReLU
+            shape, found = propose(
+                fired, bits, overflow=overflow, what=f"{stage.name}: activations"
+            )
+            stage.activation = _FixedReLU(shape)
+            values = stage(values)
+        arriving = shape.one
+        report.append({**row, "activations": found})
+    return model, report
+
+
+def _fixed(
+    synapses: DiscreteLinear | DiscreteConv2d, weight: Tensor, point: FixedPoint
+) -> DiscreteLinear | DiscreteConv2d:
+    """Synapses of the same shape that round ``weight`` to ``point``."""
+    fixed: Any = copy.deepcopy(synapses)
+    fixed.__class__ = _FixedLinear if isinstance(synapses, DiscreteLinear) else _FixedConv2d
+    fixed.weight = nn.Parameter(weight.clone())
+    fixed.point, fixed.n = point, point.n
+    done: DiscreteLinear | DiscreteConv2d = fixed
+    return done
+
+
+def fine_tune(
+    model: DiscreteNetwork,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int = 1,
+    rate: float = 1e-3,
+    batch: int = 100,
+    seed: int = 0,
+) -> None:
+    """Train an adapted network on, in place, by Adam on the unrounded parameters.
+
+    The rate falls linearly to zero; the order of samples is drawn by (seed, epoch).
+    """
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    steps = max(len(labels) // batch, 1)
+    model.train()
+    for epoch in range(epochs):
+        draw = torch.from_numpy(draws.uniform(seed, _ORDER, epoch, list(range(len(labels)))))
+        order = draw.argsort(stable=True)
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * (1 - (epoch + step / steps) / epochs)
+            chosen = order[step * batch : (step + 1) * batch]
+            loss = squared_hinge(model(images[chosen]), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    model.eval()
