@@ -26,18 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from scipy.special import ndtr, ndtri
 
-from neuromorph.chip import load_chip
 from neuromorph.errors import MissingDependencyError, NetworkError
 from neuromorph.events import format_table
 from neuromorph.levels import Levels
-from neuromorph.mapping import map_network
 from neuromorph.network import THRESHOLD_MAX, THRESHOLD_MIN, Network, Stage, load_network
-from neuromorph.simulation import simulate
+from neuromorph.network.forward import run_stage, windows
 
 __all__ = [
     "BEST_WINDOW",
@@ -54,6 +51,7 @@ __all__ = [
 ]
 
 BEST_WINDOW = 0.612  # t at which ternary_angle is least
+CHUNK = 50  # samples run at a time
 ROWS = 4000  # of (sample, position) pairs looked at in a layer
 SAME = 0.6  # share of equal signs below which two networks have nothing to do with each other
 
@@ -276,7 +274,6 @@ def geometry(
     samples = np.asarray(samples)
     if samples.ndim < 1 or len(samples) < 2:
         raise NetworkError("geometry correlates over samples; give at least two")
-    run = simulate(map_network(network, load_chip("gxnor45")), samples)
     rng = np.random.default_rng(seed)
     levels: NDArray[Any] = network.encode(samples)
     layers, notes, spread = [], [], []
@@ -295,7 +292,8 @@ def geometry(
                 "are of another run (another seed?)"
             )
         if not stage.is_readout:
-            levels = run.levels(stage.name)
+            parts = np.array_split(levels, -(-len(levels) // CHUNK))
+            levels = np.concatenate([run_stage(stage, part) for part in parts])
     return GeometryReport(
         network=network.name,
         samples=len(samples),
@@ -327,10 +325,8 @@ def _patches(stage: Stage, levels: NDArray[Any], rng: np.random.Generator) -> Ar
     images = levels.reshape(-1, *stage.input_shape)
     (top, left), (down, right) = stage.padding, stage.stride
     images = np.pad(images, ((0, 0), (0, 0), (top, top), (left, left)))
-    (_, _, height, width), (dy, dx) = stage.weights.shape, getattr(stage, "dilation", (1, 1))
-    size = ((height - 1) * dy + 1, (width - 1) * dx + 1)
-    view = sliding_window_view(images, size, axis=(2, 3))  # type: ignore[call-overload]
-    view = view[:, :, ::down, ::right, ::dy, ::dx]
+    view = windows(images, stage.extent, (down, right))
+    view = view[..., :: stage.dilation[0], :: stage.dilation[1]]
     count, _, rows, columns = view.shape[:4]
     chosen = rng.permutation(count * rows * columns)[:ROWS]
     sample, row, column = np.unravel_index(chosen, (count, rows, columns))

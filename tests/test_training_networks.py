@@ -11,9 +11,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from neuromorph.data import load_data
 from neuromorph.network import load_network
+from neuromorph.network.forward import run_stage
 from neuromorph.training import load_recipe
 from neuromorph.training.card import card
-from neuromorph.training.export import _run_stage
 
 FOLDERS = sorted(path.parent for path in Path(__file__).parents[1].glob("networks/*/result.json"))
 
@@ -37,6 +37,6 @@ def test_digits_network_has_the_accuracy_it_claims():
     data, network = load_data("digits"), load_network(FOLDERS[0].parent / "digits-gxnor")
     levels = network.encode(data.test_images)
     for stage in network.stages:
-        levels = _run_stage(stage, levels)
+        levels = run_stage(stage, levels)
     right = network.predict(levels.astype(np.int32)) == data.test_labels
     assert right.mean() == network.meta["test_accuracy"]

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.errors import NetworkError
 from neuromorph.levels import Levels
 from neuromorph.network import Conv2d, Flatten, Layer, Linear, MaxPool2d, Network
-from neuromorph.network import Stage as IntegerStage
+from neuromorph.network.forward import run_stage
 from neuromorph.training.fold import EXACT_SUM, fold_readout, fold_threshold
 from neuromorph.training.layers import DiscreteLinear, exact_sums
 from neuromorph.training.models import DiscreteNetwork, Stage
@@ -132,7 +131,7 @@ def prove(network: Network, model: DiscreteNetwork, raw: ArrayLike) -> None:
         unit = float(model.encoder.unit)
         _compare("input", levels, values[0].numpy() * unit, start)
         for stage, wanted in zip(network.stages, values[1:], strict=True):
-            levels = _run_stage(stage, levels)
+            levels = run_stage(stage, levels)
             if stage.levels is None:
                 _compare(stage.name, network.scores(levels.astype(np.int32)), wanted.numpy(), start)
             else:
@@ -153,39 +152,6 @@ def _compare(name: str, ours: NDArray[Any], theirs: NDArray[Any], start: int) ->
             f"layer {name!r} differs from torch first at sample {start + sample}, neuron {neuron}: "
             f"{ours[sample, neuron]} against {theirs[sample, neuron]}"
         )
-
-
-def _run_stage(stage: IntegerStage, levels: NDArray[Any]) -> NDArray[Any]:
-    """Levels (batch, inputs) to levels (batch, outputs), or to the sums of the read-out.
-
-    Sums are made in float64, which is exact for integers below 2**53.
-    """
-    images = levels.reshape(-1, *stage.input_shape).astype(np.float64)
-    (top, left), (down, right) = stage.padding, stage.stride
-    images = np.pad(images, ((0, 0), (0, 0), (top, top), (left, left)))
-    windows = _windows(images, stage.extent, (down, right))
-    windows = windows[..., :: stage.dilation[0], :: stage.dilation[1]]
-    weights = stage.weights.astype(np.float64)
-    sums: NDArray[Any] = np.einsum("bchwij,ocij->bohw", windows, weights, optimize=True)
-    sums = sums.astype(np.int64)
-    if stage.levels is None:
-        return _flat(sums)
-    assert stage.thresholds is not None
-    assert stage.directions is not None
-    directed = (sums * stage.directions[:, None, None])[..., None]
-    climbed = (directed >= stage.thresholds[:, None, None, :]).sum(axis=-1)
-    fired: NDArray[Any] = stage.levels.stride * climbed - stage.levels.maximum
-    if stage.pool is not None:
-        fired = _windows(fired, stage.pool.size, stage.pool.stride)
-        minimum = stage.pool.minimum[:, None, None]
-        fired = np.where(minimum, fired.min(axis=(4, 5)), fired.max(axis=(4, 5)))
-    return _flat(fired)
-
-
-def _windows(images: NDArray[Any], size: tuple[int, int], stride: tuple[int, int]) -> NDArray[Any]:
-    """Windows (…, rows, columns, height, width) of the last two axes of ``images``."""
-    view: NDArray[Any] = sliding_window_view(images, size, axis=(2, 3))  # type: ignore[call-overload]
-    return view[:, :, :: stride[0], :: stride[1]]
 
 
 def _flat(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,46 @@
+"""One layer of an integer network in plain NumPy, without chip, events or counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from neuromorph.network.model import Stage
+
+__all__ = ["run_stage", "windows"]
+
+
+def run_stage(stage: Stage, levels: NDArray[Any]) -> NDArray[Any]:
+    """Levels (batch, inputs) to levels (batch, outputs), or to the sums of the read-out.
+
+    Sums are made in float64, which is exact for integers below 2**53.
+    """
+    images = levels.reshape(-1, *stage.input_shape).astype(np.float64)
+    (top, left), (down, right) = stage.padding, stage.stride
+    images = np.pad(images, ((0, 0), (0, 0), (top, top), (left, left)))
+    view = windows(images, stage.extent, (down, right))
+    view = view[..., :: stage.dilation[0], :: stage.dilation[1]]
+    weights = stage.weights.astype(np.float64)
+    sums: NDArray[Any] = np.einsum("bchwij,ocij->bohw", view, weights, optimize=True)
+    sums = sums.astype(np.int64)
+    if stage.levels is None:
+        return sums.reshape(len(sums), -1)
+    assert stage.thresholds is not None
+    assert stage.directions is not None
+    directed = (sums * stage.directions[:, None, None])[..., None]
+    climbed = (directed >= stage.thresholds[:, None, None, :]).sum(axis=-1)
+    fired: NDArray[Any] = stage.levels.stride * climbed - stage.levels.maximum
+    if stage.pool is not None:
+        fired = windows(fired, stage.pool.size, stage.pool.stride)
+        minimum = stage.pool.minimum[:, None, None]
+        fired = np.where(minimum, fired.min(axis=(4, 5)), fired.max(axis=(4, 5)))
+    return fired.reshape(len(fired), -1)
+
+
+def windows(images: NDArray[Any], size: tuple[int, int], stride: tuple[int, int]) -> NDArray[Any]:
+    """Windows (…, rows, columns, height, width) of the last two axes of ``images``."""
+    view: NDArray[Any] = sliding_window_view(images, size, axis=(2, 3))  # type: ignore[call-overload]
+    return view[:, :, :: stride[0], :: stride[1]]
