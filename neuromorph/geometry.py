@@ -435,14 +435,17 @@ def draw_geometry(report: GeometryReport, path: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    every = np.concatenate(report.neuron_angles)
+    bins = np.linspace(every.min(), every.max() + 1e-6, 41)
     for index, (layer, found) in enumerate(zip(report.layers, report.neuron_angles)):
         colour = f"C{index}"
         label = f"{layer.name}, {layer.fan_in} inputs"
-        left.hist(found, bins=30, density=True, alpha=0.5, color=colour, label=label)
+        share = np.full(len(found), 1 / len(found))
+        left.hist(found, bins=bins, weights=share, alpha=0.5, color=colour, label=label)
         left.axvline(layer.angle_normal, color=colour, linestyle="--", linewidth=1)
     left.set(
         xlabel="angle of real and discrete weights, degrees",
-        ylabel="neurons, density",
+        ylabel="share of neurons",
         title="dashed: normal weights with the same zeros",
     )
     left.legend(fontsize=8)
