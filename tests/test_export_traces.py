@@ -86,7 +86,7 @@ def test_csv_holds_every_row(traces, tmp_path):
         assert np.array_equal(np.transpose(outputs), trace.outputs)
         counts = table(folder / "counts.csv")
         shape = trace.counts.values.shape[:2]
-        for action in ACTIONS:
+        for action in trace.action_names:
             found = np.reshape(numbers(counts[action]), shape)
             assert np.array_equal(found, trace.counts[action]), action
         assert list(counts["layer"][: shape[1]]) == list(trace.count_layers)
