@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "Hardware",
     "Totals",
     "format_table",
+    "html_table",
 ]
 
 # Who fetches what, see neuromorph.mapping.dataflow.
@@ -384,6 +386,19 @@ class Totals:
             layer: self.values[[name == layer for name in self.layers]].sum(axis=0)
             for layer in dict.fromkeys(self.layers)
         }
+
+
+def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """The same as an HTML table, for notebooks; every cell is escaped."""
+
+    def line(cells: Sequence[Any], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(str(c))}</{tag}>" for c in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return (
+        f"<table><caption>{escape(caption)}</caption>"
+        f"<thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
+    )
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

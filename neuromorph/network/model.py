@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.errors import NetworkError
+from neuromorph.events import html_table
 from neuromorph.levels import Levels
 from neuromorph.network.layers import (
     Conv2d,
@@ -203,6 +204,23 @@ class Network:
             f"<Network {self.name!r}: {self.input.encoding} input {list(self.input.shape)}, "
             f"{len(self.stages)} layers, {self.neurons} neurons, {self.synapses} synapses>"
         )
+
+    def _repr_html_(self) -> str:
+        """A row a layer, for notebooks."""
+        rows = [
+            [
+                s.name,
+                "×".join(map(str, s.weights.shape)),
+                f"Z_{s.weight_levels.n}",
+                "×".join(map(str, s.output_shape)),
+                "sums" if s.levels is None else f"Z_{s.levels.n}",
+                f"{s.neurons:,}",
+                f"{s.synapses:,}",
+            ]
+            for s in self.stages
+        ]
+        header = ["layer", "weights", "of", "gives", "of", "neurons", "synapses"]
+        return html_table(repr(self).strip("<>"), header, rows)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Network) and self.hash == other.hash
