@@ -7,10 +7,9 @@ import pytest
 
 import neuromorph as nm
 from networks import check_same, check_tally, random_network, random_samples, roomy, run_oracle
-from neuromorph.errors import LearningError, MappingError, TraceError
+from neuromorph.errors import MappingError, TraceError
 from neuromorph.kernels import counting as kernel
 from neuromorph.kernels import timed as kernel_timed
-from neuromorph.learning import Rule
 from neuromorph.mapping import check_fit, load_mapping, map_network, save_mapping
 from neuromorph.network import Input, Linear, Network, Readout, Threshold
 from neuromorph.reference import counting as reference
@@ -146,8 +145,6 @@ def test_what_cannot_hold_partial_sums_says_so(tmp_path):
     mapping = by_hand()
     with pytest.raises(TraceError, match="fan-in of layer 'fc' is split over cores; a trace"):
         nm.simulate(mapping, [[1, 1, 1, 1]], trace=tmp_path / "t.h5")
-    with pytest.raises(LearningError, match="fan-in of layer 'fc' is split over cores, where err"):
-        nm.learn(mapping, [([[1, 1, 1, 1]], [0])], rule=Rule())
 
 
 def test_the_table_shows_the_parts():

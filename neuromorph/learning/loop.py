@@ -306,11 +306,6 @@ def _check_room(mapping: Mapping, rule: Rule) -> None:
                 "synapses are: use a chip with more axons or synapse memory a core"
             )
         stage = mapping.network.stages[s.stage]
-        if not s.owns:
-            raise LearningError(
-                f"the fan-in of layer {s.layer!r} is split over cores, where errors find no way "
-                "back; map it to a chip with more input axons and memory"
-            )
         bits = rule.bits_per_synapse(shared=shares_synapses(stage)) + chip.index_bits
         copies = s.neurons // (s.channels[1] - s.channels[0]) if chip.kernels == "unrolled" else 1
         needed = (s.channels[1] - s.channels[0]) * stage.fan_in * copies * bits
