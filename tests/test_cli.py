@@ -775,13 +775,13 @@ def test_unwritable_output(args, elsewhere):
 
 
 def test_full_disk_while_the_picture_is_written(elsewhere, monkeypatch):
-    write = Path.write_text
+    write = Path.write_bytes
 
-    def fill(self, text, **options):
-        write(self, text[:100], **options)
+    def fill(self, data):
+        write(self, data[:100])
         raise OSError(28, "No space left on device", str(self))
 
-    monkeypatch.setattr(Path, "write_text", fill)
+    monkeypatch.setattr(Path, "write_bytes", fill)
     says = bad("run", "digits-gxnor", "--samples", 2, "--picture", "run.svg")
     assert says == "cannot write picture run.svg: No space left on device"
     assert list(elsewhere.iterdir()) == []
