@@ -1,6 +1,6 @@
 """Traces and networks in the formats of other programs."""
 
-from neuromorph.interop.brian2 import Brian2Network, to_brian2
+from neuromorph.interop.brian2 import Brian2Network, learn_in_brian2, to_brian2
 from neuromorph.interop.export import TARGETS, Target, export_trace
 from neuromorph.interop.nir import from_nir, from_nir_events, to_nir, to_nir_events
 from neuromorph.interop.onnx import from_onnx
@@ -13,6 +13,7 @@ __all__ = [
     "from_nir",
     "from_nir_events",
     "from_onnx",
+    "learn_in_brian2",
     "to_brian2",
     "to_nir",
     "to_nir_events",

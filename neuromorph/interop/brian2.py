@@ -5,13 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from neuromorph.errors import NetworkError, SimulationError, check_type
+from neuromorph.errors import LearningError, NetworkError, SimulationError, check_type
 from neuromorph.network import Network
+from neuromorph.plasticity import Plastic, Rule
+from neuromorph.reference import brian2_learning
 from neuromorph.reference.brian2 import Brian2Network, build
 
-__all__ = ["Brian2Network", "to_brian2"]
+__all__ = ["Brian2Network", "learn_in_brian2", "to_brian2"]
+
+# What the synaptic equations cover of a rule.
+COVERED: dict[str, tuple[Any, ...]] = {
+    "error": ("bp", "sign"),
+    "target": ("rival",),
+    "draws": ("keyed",),
+    "centring": ("frozen",),
+    "batch": (1,),
+    "metaplastic": (0,),
+    "halve_every": (None,),
+}
 
 
 def to_brian2(
@@ -68,3 +82,90 @@ def to_brian2(
         if not len(inputs):
             raise SimulationError("there are no samples to run; give at least one")
     return build(network, inputs, tick_s)
+
+
+def learn_in_brian2(
+    state: Plastic, samples: ArrayLike, labels: ArrayLike, *, rule: Rule
+) -> tuple[Plastic, NDArray[Any]]:
+    """Learn in Brian2, by events and synaptic equations, to check ``learn`` against.
+
+    Made for small networks of linear layers: every synapse exists, and its
+    draws are tables over all samples.  Checked in Brian2's target ``numpy``;
+    compiling takes longer than learning.  See
+    :mod:`neuromorph.reference.brian2_learning` for the equations.
+
+    Parameters
+    ----------
+    state : Plastic
+        Goes on from there and is left as it is.
+    samples : integer array, shape (samples, *input.shape)
+    labels : integer array, shape (samples,)
+    rule : Rule
+        Errors ``bp`` or ``sign``, target ``rival``, frozen centring, keyed draws, batch 1.
+
+    Returns
+    -------
+    (Plastic, array)
+        The state after, and every transition, an array of ``MOVE_DTYPE``
+        sorted by sample, layer and synapse.
+
+    Raises
+    ------
+    LearningError
+        A rule or a layer that the equations do not cover, a state of another
+        rule, labels that do not fit.
+    NetworkError
+        Samples of wrong shape, dtype or range.
+    SimulationError
+        Brian2 is set to build a stand-alone program.
+    MissingDependencyError
+        Brian2 is not installed, or does not import with the NumPy that is.
+
+    Examples
+    --------
+    >>> import brian2, numpy as np
+    >>> from neuromorph.learning import Rule, fresh
+    >>> from neuromorph.network import Input
+    >>> brian2.prefs.codegen.target = "numpy"
+    >>> rule = Rule(states=7, rate=0.3, readout_rate=0.3, centring="frozen")
+    >>> state = fresh(Input(shape=(6,)), (5,), 3, rule)
+    >>> rng = np.random.default_rng(0)
+    >>> samples, labels = rng.integers(-1, 2, (8, 6)), rng.integers(0, 3, 8)
+    >>> after, moves = learn_in_brian2(state, samples, labels, rule=rule)
+    >>> after.samples, len(moves) > 0
+    (8, True)
+    """
+    check_type(state, Plastic, "state", LearningError, "give fresh(...) or Plastic.of(...)")
+    check_type(rule, Rule, "rule", LearningError, "give Rule(...)")
+    for name, choices in COVERED.items():
+        if getattr(rule, name) not in choices:
+            raise LearningError(
+                f"rule: {name} is {getattr(rule, name)!r}; in Brian2 it must be "
+                + " or ".join(map(repr, choices))
+            )
+    for layer in state.layers:
+        if layer.shared or layer.stage.pool is not None:
+            raise LearningError(
+                f"layer {layer.stage.name!r} is a convolution or has a pool; "
+                "learning in Brian2 takes linear layers"
+            )
+    reach = max(int(np.abs(layer.states).max()) for layer in state.layers)
+    if state.rest != rule.rest or reach > rule.maximum:
+        raise LearningError(
+            f"the state was made for another number of states than the rule's {rule.states}; "
+            "make it with the same rule"
+        )
+    inputs = state.input.encode(samples)
+    classes, outputs = np.asarray(labels), state.layers[-1].stage.neurons
+    if not len(inputs):
+        raise LearningError("there are no samples to learn; give at least one")
+    if classes.shape != (len(inputs),) or classes.dtype.kind not in "iu":
+        raise LearningError(
+            f"labels are {classes.dtype} of shape {list(classes.shape)}; "
+            f"need {len(inputs)} integers"
+        )
+    if classes.min() < 0 or classes.max() >= outputs:
+        raise LearningError(
+            f"labels are {classes.min()} to {classes.max()}; they must be 0 to {outputs - 1}"
+        )
+    return brian2_learning.learn(state, inputs, classes, rule)

@@ -28,7 +28,7 @@ from neuromorph.mapping import Mapping, Tally
 from neuromorph.network import Network, Pool, Stage
 from neuromorph.reference.counting import tally
 
-__all__ = ["Brian2Network", "build", "count", "require_brian2"]
+__all__ = ["Brian2Network", "build", "count", "require_brian2", "require_runtime"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,6 +113,16 @@ def require_brian2() -> Any:
     return brian2
 
 
+def require_runtime() -> None:
+    """Refuse to run here what Brian2 is set to build as a program of its own."""
+    brian2 = require_brian2()
+    if not isinstance(brian2.get_device(), brian2.devices.RuntimeDevice):
+        raise SimulationError(
+            "Brian2 is set to build a stand-alone program; use to_brian2 for that, "
+            "or brian2.set_device('runtime') first"
+        )
+
+
 def count(mapping: Mapping, inputs: NDArray[Any]) -> Tally:
     """Run encoded inputs (batch, size) in Brian2 and count the events of its levels.
 
@@ -123,12 +133,7 @@ def count(mapping: Mapping, inputs: NDArray[Any]) -> Tally:
     SimulationError
         Brian2 is set to build a stand-alone program.
     """
-    brian2 = require_brian2()
-    if not isinstance(brian2.get_device(), brian2.devices.RuntimeDevice):
-        raise SimulationError(
-            "Brian2 is set to build a stand-alone program; use to_brian2 for that, "
-            "or brian2.set_device('runtime') first"
-        )
+    require_runtime()
     built = build(mapping.network, inputs)
     built.run(len(inputs))
     firing = [s.name for s in mapping.network.stages if not s.is_readout]
