@@ -191,12 +191,16 @@ def _deployment(recipe: Recipe, result: dict[str, Any]) -> list[str]:
     """What became of float parts in the integer network."""
     if recipe.levels.is_integer:
         return []
+    parts = []
+    if recipe.levels.n1 is None:
+        parts.append("float weights to 8 bits with a scale for each output")
+    if recipe.levels.n2 is None:
+        parts.append("float activations to 7 bits and a zero with a scale for each layer")
     return [
         "",
-        "It is an integer network by post-training quantisation: float weights to 8 bits with a "
-        "scale for each output, float activations to 7 bits and a zero with a scale for each "
-        f"layer. Test accuracy so: {_percent(result['deployed_test_accuracy'])}; density and "
-        "rest below are those before quantisation.",
+        f"It is an integer network by post-training quantisation: {', '.join(parts)}. "
+        f"Test accuracy so: {_percent(result['deployed_test_accuracy'])}; density and rest below "
+        "are those before quantisation.",
     ]
 
 
