@@ -23,12 +23,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
-from scipy.special import ndtr, ndtri
 
 from neuromorph.errors import MissingDependencyError, NetworkError
 from neuromorph.events import format_table
@@ -68,8 +68,11 @@ def ternary_angle(t: ArrayLike) -> Array:
     """
     t = np.asarray(t, dtype=np.float64)
     density = np.exp(-t * t / 2) / math.sqrt(2 * math.pi)
-    angle: Array = np.degrees(np.arccos(2 * density / np.sqrt(2 * ndtr(-t))))
+    angle: Array = np.degrees(np.arccos(2 * density / np.sqrt(2 * _above(t))))
     return angle
+
+
+_above = np.vectorize(lambda t: NormalDist().cdf(-t), otypes=[np.float64])  # P(normal > t)
 
 
 def normal_angle(levels: ArrayLike) -> float:
@@ -86,7 +89,8 @@ def normal_angle(levels: ArrayLike) -> float:
     37.07
     """
     values, counts = np.unique(np.asarray(levels), return_counts=True)
-    edges = ndtri(np.concatenate([[0], np.cumsum(counts) / counts.sum()]).clip(0, 1))
+    shares = np.cumsum(counts)[:-1] / counts.sum()
+    edges = np.array([-np.inf, *map(NormalDist().inv_cdf, shares.tolist()), np.inf])
     density = np.exp(-edges * edges / 2) / math.sqrt(2 * math.pi)
     along = (values * (density[:-1] - density[1:])).sum()
     length = math.sqrt((values.astype(np.float64) ** 2 * counts).sum() / counts.sum())

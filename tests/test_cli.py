@@ -728,6 +728,8 @@ def test_unknown_names():
         (("run", "digits-gxnor", "--samples", "-3"), "-3 is not in the range x>=1"),
         (("run", "digits-gxnor", "--samples", "many"), "'many' is not a valid integer"),
         (("run", "digits-gxnor", "--mode", "fast"), "'fast' is not one of 'count', 'timed'"),
+        (("run", "digits-gxnor", "--detail", "spikes"), "--detail says what a trace is like; name"),
+        (("run", "digits-gxnor", "--compression", "none"), "--compression says what a trace is"),
         (("run", "digits-gxnor", "--detail", "flits"), "'flits' is not one of 'counts'"),
         (("run", "digits-gxnor", "--interval-s", "0"), "0.0 is not in the range x>0"),
         (("run", "digits-gxnor", "--samples", "2", "--interval-s", "nan"),

@@ -14,6 +14,13 @@ import pytest
 
 import neuromorph
 
+try:
+    import brian2
+except ImportError:
+    pass
+else:
+    brian2.prefs.codegen.target = "numpy"  # the default compiles for minutes
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md"])
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

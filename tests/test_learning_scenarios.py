@@ -13,6 +13,12 @@ from neuromorph.learning.scenarios import SCENARIOS, Settings, draw, run_scenari
 QUICK = {"data": "digits", "seeds": 1, "samples": 300, "passes": 1, "hidden": (32,)}
 
 
+def quick(name, **changes):
+    """A short run of a scenario: those of QUICK that it takes."""
+    takes = ("data", *SCENARIOS[name].takes)
+    return Settings(**{key: value for key, value in {**QUICK, **changes}.items() if key in takes})
+
+
 def test_online_scratch_records_what_it_promises():
     result = run_scenario("online-scratch", Settings(**QUICK))
     keys = {
@@ -98,7 +104,7 @@ def test_digits_stand_in_for_mnist(tmp_path, monkeypatch):
 
 def test_feedback_paths_count_their_packets():
     """Nothing travels for the read-out alone; the label alone for DRTP; B e goes out at once."""
-    paths = run_scenario("feedback-paths", Settings(**QUICK)).record["paths"]
+    paths = run_scenario("feedback-paths", quick("feedback-paths")).record["paths"]
     assert len(paths) == 10
     assert paths["readout"]["error_events_per_sample"] <= 2
     assert paths["bp"]["error_events_per_sample"] > paths["readout"]["error_events_per_sample"]
@@ -106,9 +112,9 @@ def test_feedback_paths_count_their_packets():
 
 
 def test_drift_and_faults_take_back_what_was_lost():
-    drift = run_scenario("drift", Settings(data="digits", seeds=1)).record["changes"]
+    drift = run_scenario("drift", Settings(data="digits")).record["changes"]
     assert drift["rotation 90°"]["recovery_ratio"] > 0.5
-    faults = run_scenario("faults", Settings(data="digits", seeds=1, samples=600)).record
+    faults = run_scenario("faults", Settings(data="digits", samples=600)).record
     assert faults["faults"]["10 % stuck synapses"]["recovery_ratio"] > 0.2
     dead = faults["faults"]["a dead core"]
     assert dead["accuracy_faulted"] < dead["accuracy_before"]
@@ -135,14 +141,25 @@ def test_few_shots_are_no_worse_than_prototypes():
 
 
 def test_endurance_counts_writes():
-    states = run_scenario("endurance", Settings(**QUICK)).record["states"]
+    states = run_scenario("endurance", quick("endurance")).record["states"]
     writes = [states[str(k)]["writes_mean"] for k in (3, 7, 15, 63)]
     assert writes == sorted(writes)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_results_follow_the_seed_alone(name):
-    settings = Settings(**{**QUICK, "samples": 120, "hidden": (16,)})
+    settings = quick(name, samples=120, hidden=(16,))
     one, other = (run_scenario(name, settings).record for _ in range(2))
     assert one == other
     assert np.isfinite(one["samples"])
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [("drift", "hidden", (20,)), ("faults", "seeds", 3), ("class-incremental", "error", "dfa"),
+     ("feedback-paths", "passes", 2), ("few-shot", "error", "dfa"), ("endurance", "seeds", 2)],
+)  # fmt: skip
+def test_a_setting_that_a_scenario_lacks_is_refused(name, setting, value):
+    says = f"scenario {name} has no {setting} to choose; it takes states, "
+    with pytest.raises(LearningError, match=says):
+        run_scenario(name, Settings(data="digits", **{setting: value}))

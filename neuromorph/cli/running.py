@@ -93,9 +93,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option(
     "--compression",
     type=click.Choice(["gzip", "none", "lz4", "zstd"]),
-    default="gzip",
-    show_default=True,
-    help="Of the trace; none costs least time, lz4 and zstd need hdf5plugin, also to read.",
+    help="Of the trace (default: gzip); none costs least time; lz4, zstd need hdf5plugin, also to read.",
 )
 @click.option(
     "--interval-s",
@@ -115,7 +113,7 @@ def run(
     samples: int | None,
     trace: Path | None,
     detail: str | None,
-    compression: str,
+    compression: str | None,
     interval_s: float | None,
     picture: Path | None,
     as_json: bool,
@@ -133,13 +131,18 @@ def run(
     from neuromorph.simulation import simulate
     from neuromorph.trace import Recorder
 
+    for option, value in (("--detail", detail), ("--compression", compression)):
+        if value is not None and trace is None:
+            raise click.UsageError(
+                f"{option} says what a trace is like; name its file with --trace"
+            )
     check_outputs([trace, picture], [network, chip, prices, data])
     net, target, table = load_network(network), load_chip(chip), load_prices(prices)
     images, labels, source = samples_of(net, data, samples)
     mapping = map_network(net, target)
     chosen: dict[str, Any] = {"mode": mode, "detail": detail}
     recorder = None
-    if trace is not None and compression != "gzip":
+    if trace is not None and compression is not None:
         recorder = Recorder(trace, mapping, **chosen, compression=compression)  # type: ignore[arg-type]
     result = simulate(mapping, images, labels=labels, trace=recorder or trace, **chosen)
     report = estimate_energy(result.counts, table, interval_s=interval_s)

@@ -37,8 +37,14 @@ def run_scenario(name: str, settings: Settings) -> Result:
     Raises
     ------
     LearningError
-        No such scenario; lists those there are.
+        No such scenario; lists those there are.  A setting it does not take.
     """
     if name not in SCENARIOS:
         raise LearningError(f"no scenario {name!r}; scenarios are {', '.join(SCENARIOS)}")
-    return SCENARIOS[name].run(settings)
+    scenario = SCENARIOS[name]
+    for setting in ("states", "hidden", "error", "samples", "passes", "seeds"):
+        if getattr(settings, setting) is not None and setting not in scenario.takes:
+            raise LearningError(
+                f"scenario {name} has no {setting} to choose; it takes {', '.join(scenario.takes)}"
+            )
+    return scenario.run(settings)

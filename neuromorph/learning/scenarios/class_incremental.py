@@ -135,5 +135,6 @@ def _bytes(entry: Input) -> int:
 SCENARIO = Scenario(
     name="class-incremental",
     text="ten classes, two at a time, with and without replay",
+    takes=("states", "hidden", "samples"),
     run=run,
 )

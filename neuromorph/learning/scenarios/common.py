@@ -100,10 +100,11 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A name, one sentence, and the function that runs it."""
+    """A name, one sentence, which settings it takes, and the function that runs it."""
 
     name: str
     text: str
+    takes: tuple[str, ...]
     run: Callable[[Settings], Result] = field(repr=False)
 
 
@@ -165,7 +166,7 @@ def trained(settings: Settings, data: Dataset, entry: Input) -> tuple[Network, t
     if data.name == "mnist":
         return load_network("mnist-mlp-gxnor"), ()
     passes, count = 10, len(data.train_images)
-    hidden = settings.hidden or (128,)
+    hidden = (128,)
     rule = scratch_rule(63, count * passes, hidden)
     session = Session.scratch(entry, hidden, data.classes, rule, settings)
     for turn in range(passes):

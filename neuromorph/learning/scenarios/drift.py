@@ -105,5 +105,6 @@ def run(settings: Settings) -> Result:
 SCENARIO = Scenario(
     name="drift",
     text="a trained network goes on after its images are rotated, shifted, inverted",
+    takes=("states", "error", "samples"),
     run=run,
 )

@@ -81,5 +81,6 @@ def run(settings: Settings) -> Result:
 SCENARIO = Scenario(
     name="endurance",
     text="writes of synapses, and how long a memory would last",
+    takes=("states", "hidden", "samples"),
     run=run,
 )

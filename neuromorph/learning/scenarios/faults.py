@@ -136,5 +136,6 @@ def run(settings: Settings) -> Result:
 SCENARIO = Scenario(
     name="faults",
     text="a trained network goes on after neurons, a core or synapses broke",
+    takes=("states", "error", "samples"),
     run=run,
 )

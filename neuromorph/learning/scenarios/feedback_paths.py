@@ -98,5 +98,6 @@ def run(settings: Settings) -> Result:
 SCENARIO = Scenario(
     name="feedback-paths",
     text="the same stream with every way of the errors",
+    takes=("states", "hidden", "error", "samples", "seeds"),
     run=run,
 )

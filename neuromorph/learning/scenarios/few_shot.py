@@ -179,5 +179,6 @@ def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 SCENARIO = Scenario(
     name="few-shot",
     text="two new classes from k samples each, beside a prototype read-out",
+    takes=("states", "hidden", "samples", "passes", "seeds"),
     run=run,
 )

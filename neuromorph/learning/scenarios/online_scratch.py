@@ -117,5 +117,6 @@ def _to_reach(curves: list[Curve], facts: list[dict[str, Any]]) -> dict[str, Any
 SCENARIO = Scenario(
     name="online-scratch",
     text="random synapses learn from every sample once, batch 1",
+    takes=("states", "hidden", "error", "samples", "passes", "seeds"),
     run=run,
 )
