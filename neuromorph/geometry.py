@@ -18,6 +18,7 @@ correlation and that with every input permuted over the samples.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from neuromorph.events import format_table
 from neuromorph.levels import Levels
 from neuromorph.network import THRESHOLD_MAX, THRESHOLD_MIN, Network, Stage, load_network
 from neuromorph.network.forward import run_stage, windows
+from neuromorph.writing import write_whole
 
 __all__ = [
     "BEST_WINDOW",
@@ -466,8 +468,6 @@ def draw_geometry(report: GeometryReport, path: Path) -> None:
     right.grid(True, linewidth=0.3)
     right.legend(fontsize=8, loc="lower right")
     figure.suptitle(f"{report.network}, {report.samples} samples", fontsize=11)
-    try:
-        figure.savefig(path, dpi=110, metadata={"Software": None})
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise NetworkError(f"cannot write {path}: {why}") from None
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    write_whole(path, data.getvalue(), NetworkError)

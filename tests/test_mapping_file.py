@@ -102,8 +102,8 @@ def test_another_network(saved):
 def test_files_that_cannot_be_read_or_written(saved, tmp_path):
     assert refusal(tmp_path / "none.json") == "cannot read mapping FILE: No such file or directory"
     mapping = load_mapping(saved, nm.load_network("digits-gxnor"))
-    with pytest.raises(MappingError, match=r"cannot write mapping .*: No such file or directory"):
-        save_mapping(mapping, tmp_path / "no" / "map.json")
+    with pytest.raises(MappingError, match=r"cannot write mapping .*: (File exists|Not a dir)"):
+        save_mapping(mapping, saved / "map.json")
     assert [p.name for p in tmp_path.iterdir()] == ["map.json"]
 
 

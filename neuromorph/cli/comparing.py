@@ -133,7 +133,9 @@ def sweep(
     from neuromorph.chip import load_chip
     from neuromorph.compare import draw_sweep, parse_axis
     from neuromorph.compare import sweep as run_sweep
-    from neuromorph.energy import load_prices, write_atomically
+    from neuromorph.energy import load_prices
+    from neuromorph.errors import PriceError
+    from neuromorph.writing import write_whole
 
     check_outputs([csv, picture], [*networks, chip, prices, data])
     target, table = load_chip(chip), load_prices(prices)
@@ -143,7 +145,9 @@ def sweep(
     record: dict[str, Any] = {"chip": target.name, "prices": table.name, "samples": samples}
     record |= {"points": rows, "notes": notes}
     if csv is not None:
-        record["csv"] = str(write_atomically(csv, _csv(rows, [k for k, _ in parsed]).encode()))
+        record["csv"] = str(
+            write_whole(csv, _csv(rows, [k for k, _ in parsed]).encode(), PriceError)
+        )
     if picture is not None:
         record["picture"] = str(draw_sweep(rows, picture))
     emit(as_json, record, paragraph(_front(rows, [k for k, _ in parsed])))

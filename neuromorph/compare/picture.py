@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from neuromorph.compare.table import Comparison, Entry
-from neuromorph.energy import format_joules, write_atomically
+from neuromorph.energy import format_joules
 from neuromorph.errors import MissingDependencyError, PriceError
+from neuromorph.writing import write_whole
 
 __all__ = ["draw_comparison", "draw_sweep"]
 
@@ -117,7 +118,7 @@ def _figure(width: float, height: float) -> Any:
 def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=130)
-    return write_atomically(path, data.getvalue())
+    return write_whole(path, data.getvalue(), PriceError)
 
 
 def _parts(entry: Entry) -> list[float]:

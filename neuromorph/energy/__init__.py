@@ -8,7 +8,6 @@ What has no price refuses the total; it is never zero.
 
 from neuromorph.energy.dump import dump_prices
 from neuromorph.energy.estimate import estimate_energy
-from neuromorph.energy.export import write_atomically
 from neuromorph.energy.files import list_prices, load_prices
 from neuromorph.energy.prices import BANDS, EvidenceKind, Price, Prices, SramModel, SramPoint
 from neuromorph.energy.ranking import Ranking, rank_reports
@@ -35,5 +34,4 @@ __all__ = [
     "node_factor",
     "rank_reports",
     "scale_prices",
-    "write_atomically",
 ]

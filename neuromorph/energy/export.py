@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuromorph.errors import MissingDependencyError, PriceError
+from neuromorph.writing import write_whole
 
 if TYPE_CHECKING:
     from neuromorph.energy.report import EnergyReport
     from neuromorph.energy.terms import Range
 
-__all__ = ["COLUMNS", "rows_of", "to_pandas", "write_atomically", "write_csv"]
+__all__ = ["COLUMNS", "rows_of", "to_pandas", "write_csv"]
 
 COLUMNS = ("scope", "name", "p10_j", "p50_j", "p90_j", "nominal_j", "evidence", "note")
 Row = tuple[str, str, float | None, float | None, float | None, float | None, str, str]
@@ -62,7 +62,7 @@ def write_csv(report: EnergyReport, path: str | os.PathLike[str]) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(rows_of(report))
-    return write_atomically(path, text.getvalue().encode())
+    return write_whole(path, text.getvalue().encode(), PriceError)
 
 
 def to_pandas(report: EnergyReport) -> Any:
@@ -75,24 +75,3 @@ def to_pandas(report: EnergyReport) -> Any:
         ) from None
     frame = pd.DataFrame(rows_of(report), columns=list(COLUMNS))
     return frame.astype({c: "float64" for c in COLUMNS if c.endswith("_j")})
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file beside its place and move it there.
-
-    Raises
-    ------
-    PriceError
-        It cannot be written.
-    """
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise PriceError(f"cannot write {target}: {error.strerror}") from None
-    return target

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuromorph.energy.export import write_atomically
 from neuromorph.energy.terms import format_joules
 from neuromorph.errors import MissingDependencyError, PriceError
+from neuromorph.writing import write_whole
 
 if TYPE_CHECKING:
     from neuromorph.energy.report import EnergyReport
@@ -54,7 +54,7 @@ def draw_energy(report: EnergyReport, path: str | os.PathLike[str]) -> Path:
     )
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=130)
-    return write_atomically(path, data.getvalue())
+    return write_whole(path, data.getvalue(), PriceError)
 
 
 def _reasons(report: EnergyReport) -> list[str]:

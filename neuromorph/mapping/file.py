@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from neuromorph.mapping.mapping import Mapping
 from neuromorph.mapping.slices import Range, Slice, input_range, sum_range
 from neuromorph.mapping.traffic import flows, spikes_of
 from neuromorph.network import Network
+from neuromorph.writing import write_whole
 
 __all__ = ["load_mapping", "save_mapping"]
 
@@ -68,16 +68,8 @@ def save_mapping(mapping: Mapping, path: str | os.PathLike[str]) -> Path:
         chip={name: getattr(mapping.chip, name) for name in mapping.chip.__dataclass_fields__},
         slices=[_given(s, mapping.network) for s in mapping.slices],
     )
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n")
-        partial.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise MappingError(f"cannot write mapping {target}: {error.strerror}") from None
-    return target
+    text = msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n"
+    return write_whole(path, text, MappingError, "mapping")
 
 
 def load_mapping(path: str | os.PathLike[str], network: Network) -> Mapping:

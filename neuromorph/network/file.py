@@ -13,7 +13,6 @@ import os
 import re
 import struct
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +35,7 @@ from neuromorph.network.layers import (
 )
 from neuromorph.network.model import Network, describe_layer
 from neuromorph.packing import pack, unpack
+from neuromorph.writing import write_whole
 
 __all__ = ["find_network", "list_networks", "load_network", "network_folders", "save_network"]
 
@@ -184,15 +184,9 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         _parse(data)
     except NetworkError as error:
         raise NetworkError(f"network does not fit the file format: {error}") from None
-    try:
-        if target.is_dir() or target.suffix == "":
-            target = target / FILE_NAME
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(target, data)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        why = getattr(error, "strerror", None) or error
-        raise NetworkError(f"cannot write network file {str(target)!r}: {why}") from None
-    return target
+    if target.suffix == "" or os.path.isdir(target):  # False, too, where a name is too long
+        target = target / FILE_NAME
+    return write_whole(target, data, NetworkError, "network file")
 
 
 def _container(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> bytes:
@@ -214,18 +208,6 @@ def _container(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> by
     text = json.dumps(index, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return b"".join([struct.pack("<Q", len(text)), text, *body])
-
-
-def _write_whole(target: Path, data: bytes) -> None:
-    """Write beside the target and rename, so that the name never stands for a part."""
-    partial = target.with_name(target.name + ".partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
 
 
 def load_network(name: str | os.PathLike[str]) -> Network:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from jinja2 import Environment, PackageLoader, Template
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.errors import SimulationError
 from neuromorph.mapping import Slice
 
 __all__ = [
@@ -25,8 +22,6 @@ __all__ = [
     "scaled",
     "short",
     "template",
-    "write_bytes",
-    "write_text",
 ]
 
 # Okabe-Ito colours, told apart by colour-blind readers too, and the text that reads on each.
@@ -130,29 +125,3 @@ def scaled(values: NDArray[Any]) -> tuple[list[tuple[float, str]], Sequence[floa
     digits = max(0, -math.floor(math.log10(step)))
     named = [(float((t - first) / (last - first)), f"{t:,.{digits}f}") for t in ticks]
     return named, [float(v) for v in (np.asarray(values, float) - first) / (last - first)]
-
-
-def write_text(target: Path, text: str, what: str) -> Path:
-    """Write a file that appears under its name only when it is whole.
-
-    Raises
-    ------
-    SimulationError
-    """
-    return write_bytes(target, text.encode(), what)
-
-
-def write_bytes(target: Path, data: bytes, what: str) -> Path:
-    """As :func:`write_text`."""
-    partial = target.with_name(target.name + ".partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(target)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError):
-            raise SimulationError(f"cannot write {what} {target}: {error.strerror}") from None
-        raise
-    return target

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from neuromorph.energy import EnergyReport, Prices, estimate_energy, format_joules
-from neuromorph.errors import MissingDependencyError
+from neuromorph.errors import MissingDependencyError, SimulationError
 from neuromorph.report.charts import PORT, Layer, latency_parts
-from neuromorph.report.drawing import colour_of, how_many, short, write_bytes
+from neuromorph.report.drawing import colour_of, how_many, short
 from neuromorph.report.gather import gather_raster, gather_traffic, link_loads
 from neuromorph.trace import Trace
+from neuromorph.writing import write_whole
 
 __all__ = ["write_figure"]
 
@@ -84,7 +85,7 @@ def write_figure(
         axes.tick_params(labelsize=8)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=DOTS)
-    return write_bytes(Path(path), data.getvalue(), "picture")
+    return write_whole(path, data.getvalue(), SimulationError, "picture")
 
 
 def _say(axes: Any, text: str) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import LINK_SIDES
+from neuromorph.errors import SimulationError
 from neuromorph.mapping import Mapping, Spikes, link_packets
-from neuromorph.report.drawing import Mesh, colour_of, short, template, write_text
+from neuromorph.report.drawing import Mesh, colour_of, short, template
+from neuromorph.writing import write_whole
 
 __all__ = ["draw_mapping"]
 
@@ -79,7 +81,7 @@ def draw_mapping(
         legend_x=width + 30,
         legend_end=len(named) * LEGEND,
     )
-    return write_text(Path(path), text, "picture")
+    return write_whole(path, text.encode(), SimulationError, "picture")
 
 
 def _cores(mapping: Mapping, mesh: Mesh, pitch: float) -> list[dict[str, Any]]:

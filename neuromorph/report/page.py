@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from neuromorph.energy import EnergyReport, Prices, estimate_energy, format_joules
+from neuromorph.errors import SimulationError
 from neuromorph.events import ACTIONS
 from neuromorph.report.charts import Layer, area_chart, latency_chart, raster_chart
-from neuromorph.report.drawing import Mesh, colour_of, how_many, short, template, write_text
+from neuromorph.report.drawing import Mesh, colour_of, how_many, short, template
 from neuromorph.report.gather import (
     Traffic,
     events_by_layer,
@@ -30,6 +31,7 @@ from neuromorph.report.gather import (
     link_loads,
 )
 from neuromorph.trace import Trace
+from neuromorph.writing import write_whole
 
 __all__ = ["write_report"]
 
@@ -96,7 +98,7 @@ def write_report(
         counts=_counts(trace),
         provenance=_provenance(trace),
     )
-    return write_text(Path(path), text, "report")
+    return write_whole(path, text.encode(), SimulationError, "report")
 
 
 # --- head

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.energy import EnergyReport, format_joules
-from neuromorph.report.drawing import Mesh, colour_of, how_many, scaled, short, template, write_text
+from neuromorph.errors import SimulationError
+from neuromorph.report.drawing import Mesh, colour_of, how_many, scaled, short, template
+from neuromorph.writing import write_whole
 
 if TYPE_CHECKING:
     from neuromorph.simulation import Run
@@ -73,7 +75,7 @@ def draw_run(
         energy=_energy(report),
         samples=_latencies(run) if run.latencies_s is not None else _histogram(run),
     )
-    return write_text(Path(path), text, "picture")
+    return write_whole(path, text.encode(), SimulationError, "picture")
 
 
 def _facts(run: Run, report: EnergyReport, labels: ArrayLike | None) -> list[str]:

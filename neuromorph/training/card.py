@@ -6,9 +6,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from neuromorph.errors import RecipeError
 from neuromorph.levels import Levels
-from neuromorph.training.checkpoint import write_file
 from neuromorph.training.recipe import ConvLayer, Recipe
+from neuromorph.writing import write_whole
 
 __all__ = ["card", "write_card"]
 
@@ -32,7 +33,7 @@ _STATE = {
 
 def write_card(recipe: Recipe, result: dict[str, Any], out: Path) -> None:
     """Write ``out/card.md``; see :func:`card`."""
-    write_file(out / "card.md", card(recipe, result).encode())
+    write_whole(out / "card.md", card(recipe, result).encode(), RecipeError)
 
 
 def card(recipe: Recipe, result: dict[str, Any]) -> str:

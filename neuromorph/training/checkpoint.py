@@ -19,29 +19,11 @@ from torch import Tensor
 from neuromorph.errors import RecipeError
 from neuromorph.training.dst import DST
 from neuromorph.training.recipe import Recipe
+from neuromorph.writing import write_whole
 
-__all__ = ["load_checkpoint", "save_checkpoint", "write_file"]
+__all__ = ["load_checkpoint", "save_checkpoint"]
 
 FORMAT = "neuromorph-checkpoint 2"
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file that appears under its name only when it is whole.
-
-    Raises
-    ------
-    RecipeError
-        The place cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        if partial.is_file():
-            partial.unlink(missing_ok=True)
-        raise RecipeError(f"cannot write {path}: {error.strerror}") from None
 
 
 def save_checkpoint(
@@ -78,7 +60,7 @@ def save_checkpoint(
         "history": json.dumps(history),
         "optimizer": json.dumps({"groups": state["param_groups"], "numbers": numbers}),
     }
-    write_file(path, save(tensors, metadata))
+    write_whole(path, save(tensors, metadata), RecipeError)
 
 
 def load_checkpoint(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from neuromorph.errors import RecipeError
+from neuromorph.writing import write_whole
 
 __all__ = ["can_draw", "draw_curves", "draw_sweep"]
 
@@ -137,7 +139,6 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=110, metadata={"Software": None})
-    except OSError as error:
-        raise RecipeError(f"cannot write {path}: {error.strerror}") from None
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    write_whole(path, data.getvalue(), RecipeError)

@@ -27,11 +27,11 @@ from neuromorph.data import load_data
 from neuromorph.errors import NetworkError, RecipeError
 from neuromorph.network import Network, save_network
 from neuromorph.training.card import write_card
-from neuromorph.training.checkpoint import write_file
 from neuromorph.training.curves import can_draw, draw_curves
 from neuromorph.training.export import export
 from neuromorph.training.recipe import Recipe
 from neuromorph.training.train import Trained, Training, train
+from neuromorph.writing import write_whole
 
 __all__ = ["train_seeds"]
 
@@ -137,7 +137,7 @@ def train_seeds(
     rounded = _rounded(result)
     # the folder travels, so the file names the network beside it, not a path of this machine
     filed = {**rounded, "network": {**rounded["network"], "path": "network.safetensors"}}
-    write_file(out / "result.json", (json.dumps(filed, indent=1) + "\n").encode())
+    write_whole(out / "result.json", (json.dumps(filed, indent=1) + "\n").encode(), RecipeError)
     write_card(recipe, rounded, out)
     if can_draw():
         draw_curves(result, out / "curves.png")

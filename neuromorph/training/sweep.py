@@ -18,10 +18,10 @@ from typing import Any
 import msgspec
 
 from neuromorph.errors import RecipeError
-from neuromorph.training.checkpoint import write_file
 from neuromorph.training.curves import can_draw, draw_sweep
 from neuromorph.training.recipe import Recipe, parse_recipe_dict
 from neuromorph.training.seeds import train_seeds
+from neuromorph.writing import write_whole
 
 __all__ = ["parse_axis", "sweep", "vary"]
 
@@ -140,7 +140,9 @@ def sweep(
             progress=progress,
         )
         rows.append({"settings": settings, **_figures(result)})
-        write_file(out / "sweep.json", (json.dumps(summary, indent=1) + "\n").encode())
+        write_whole(
+            out / "sweep.json", (json.dumps(summary, indent=1) + "\n").encode(), RecipeError
+        )
     if can_draw():
         draw_sweep(summary, out / "sweep.png")
     return summary

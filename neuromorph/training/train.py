@@ -27,13 +27,14 @@ from tqdm import tqdm
 from neuromorph import draws
 from neuromorph.data import load_data
 from neuromorph.errors import RecipeError
-from neuromorph.training.checkpoint import load_checkpoint, save_checkpoint, write_file
+from neuromorph.training.checkpoint import load_checkpoint, save_checkpoint
 from neuromorph.training.dst import DST, parameter_groups, share_curvature
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.measure import accuracy, measure_rest
 from neuromorph.training.models import DiscreteNetwork, build_model
 from neuromorph.training.quantize import quantize
 from neuromorph.training.recipe import Recipe
+from neuromorph.writing import write_whole
 
 __all__ = ["Trained", "Training", "train"]
 
@@ -199,7 +200,7 @@ class Training:
             the first.
         """
         probe = self.checkpoint.with_suffix(".probe")
-        write_file(probe, b"")
+        write_whole(probe, b"", RecipeError)
         probe.unlink()
         with tqdm(
             total=self.recipe.training.epochs,

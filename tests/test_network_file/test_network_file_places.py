@@ -274,9 +274,11 @@ def test_targets_that_cannot_be_written(tmp_path):
     cannot_write(
         network,
         blocked / "n.safetensors",
-        r"^cannot write network file '.*': (Not a dir|File exists)",
+        r"^cannot write network file .*: (Not a dir|File exists)",
     )
-    cannot_write(network, blocked / "folder", r"^cannot write network file '.*': Not a directory$")
+    cannot_write(
+        network, blocked / "folder", r"^cannot write network file .*: (Not a dir|File exists)"
+    )
     cannot_write(network, tmp_path / ("x" * 300 + ".net"), r": File name too long$")
     cannot_write(network, tmp_path / ("x" * 250 + ".net"), r": File name too long$")
     cannot_write(network, "a\x00b.net", r"^cannot write network file 'a\\x00b\.net': embedded null")
@@ -305,7 +307,7 @@ def test_a_full_disk(tmp_path, monkeypatch, existing):
     monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(NetworkError) as error:
         save_network(sample_network(), path)
-    assert str(error.value) == (f"cannot write network file {str(path)!r}: No space left on device")
+    assert str(error.value) == f"cannot write network file {path}: No space left on device"
     assert [p.name for p in tmp_path.iterdir()] == ["n.safetensors"] * existing
     if existing:
         assert load_network(path).name == "first"
@@ -316,7 +318,7 @@ def test_an_error_without_a_number_still_says_something(tmp_path, monkeypatch):
         raise OSError("the tape is torn")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    cannot_write(sample_network(), tmp_path / "n.net", r"': the tape is torn$")
+    cannot_write(sample_network(), tmp_path / "n.net", r"n\.net: the tape is torn$")
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError, OSError])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 from neuromorph.errors import LearningError, MissingDependencyError
 from neuromorph.learning.scenarios.common import Result
+from neuromorph.writing import write_whole
 
 __all__ = ["draw"]
 
@@ -55,9 +57,6 @@ def draw(result: Result, path: str | os.PathLike[str]) -> Path:
     axes.set(xlabel=result.x_label, ylabel=result.y_label, title=result.title)
     axes.grid(True, which="both", linewidth=0.3)
     axes.legend(fontsize=8)
-    target = Path(path)
-    try:
-        figure.savefig(target, format="png")
-    except OSError as error:
-        raise LearningError(f"cannot write {target}: {error.strerror or error}") from None
-    return target
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    return write_whole(path, data.getvalue(), LearningError)
