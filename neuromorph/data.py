@@ -255,7 +255,7 @@ def _jpegs(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]
         from PIL import Image
     except ImportError:
         raise MissingDependencyError(
-            "data set 'cifar10-jpeg' needs Pillow; install it with pip install 'neuromorph[train]'"
+            "data set 'cifar10-jpeg' needs Pillow; run: pip install 'neuromorph[train]'"
         ) from None
     images = np.empty((count, *_CIFAR_SHAPE), np.uint8)
     try:

@@ -18,7 +18,6 @@ correlation and that with every input permuted over the samples.
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Sequence
@@ -31,12 +30,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 
-from neuromorph.errors import MissingDependencyError, NetworkError
+from neuromorph.canvas import blank_figure, save_png
+from neuromorph.errors import NetworkError
 from neuromorph.events import format_table
 from neuromorph.levels import Levels
 from neuromorph.network import THRESHOLD_MAX, THRESHOLD_MIN, Network, Stage, load_network
 from neuromorph.network.forward import run_stage, windows
-from neuromorph.writing import write_whole
 
 __all__ = [
     "BEST_WINDOW",
@@ -431,15 +430,7 @@ def draw_geometry(report: GeometryReport, path: Path) -> None:
     """
     if not report.neuron_angles:
         raise NetworkError("a picture of angles needs hidden weights; give --hidden CHECKPOINT")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "a picture needs matplotlib; install it with pip install 'neuromorph[report]'"
-        ) from None
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(9, 3.6)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     every = np.concatenate(report.neuron_angles)
     bins = np.linspace(every.min(), every.max() + 1e-6, 41)
@@ -468,6 +459,4 @@ def draw_geometry(report: GeometryReport, path: Path) -> None:
     right.grid(True, linewidth=0.3)
     right.legend(fontsize=8, loc="lower right")
     figure.suptitle(f"{report.network}, {report.samples} samples", fontsize=11)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
-    write_whole(path, data.getvalue(), NetworkError)
+    save_png(figure, path, NetworkError, dpi=110)

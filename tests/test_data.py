@@ -185,5 +185,5 @@ def test_broken_cifar_is_one_sentence(breakage, sentence, tmp_path, monkeypatch)
 def test_cifar_without_pillow_names_the_extra(tmp_path, monkeypatch):
     cifar_folder(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(MissingDependencyError, match="needs Pillow; install it with pip install"):
+    with pytest.raises(MissingDependencyError, match="needs Pillow; run: pip install"):
         load_data("cifar10-jpeg", tmp_path)

@@ -146,7 +146,7 @@ def test_nir_reads_every_spike(traces, tmp_path):
 def test_nir_needs_its_package_and_room(traces, tmp_path, monkeypatch):
     monkeypatch.setattr("neuromorph.interop.nir_events.MOST_CELLS", 5000)
     with pytest.raises(
-        (TraceError, MissingDependencyError), match=r"fewer samples|pip install nir"
+        (TraceError, MissingDependencyError), match=r"fewer samples|pip install 'neuromorph\[nir\]'"
     ):
         export(traces["count", "spikes"], tmp_path / "out", "nir")
     monkeypatch.setitem(sys.modules, "nir", None)

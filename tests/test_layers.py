@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "neuromorph"
 ROWS = [
     {"errors"},
     {"levels", "draws", "writing"},
-    {"events", "packing", "data"},
+    {"events", "packing", "data", "canvas"},
     {"network", "chip", "fetch"},
     {"mapping", "plasticity"},
     {"kernels", "reference"},

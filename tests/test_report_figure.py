@@ -54,7 +54,7 @@ def test_what_is_missing_or_cannot_be_written_is_said(mapping, tmp_path, monkeyp
         with pytest.raises(SimulationError, match=r"^cannot write picture .*: .*[a-z]$"):
             write_figure(trace, tmp_path / "run.h5" / "run.png")
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-        with pytest.raises(MissingDependencyError, match="a PNG report needs matplotlib, which"):
+        with pytest.raises(MissingDependencyError, match="a picture needs matplotlib, which"):
             write_figure(trace, tmp_path / "run.png")
 
 

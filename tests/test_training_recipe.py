@@ -189,7 +189,7 @@ def test_missing_torch_is_one_sentence():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    wanted = "training needs torch; install it with pip install 'neuromorph[train]'\n"
+    wanted = "training needs torch; run: pip install 'neuromorph[train]'\n"
     assert done.stdout == wanted
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from neuromorph.canvas import blank_figure, save_png
 from neuromorph.compare.table import Comparison, Entry
 from neuromorph.energy import format_joules
-from neuromorph.errors import MissingDependencyError, PriceError
-from neuromorph.writing import write_whole
+from neuromorph.errors import PriceError
 
 __all__ = ["draw_comparison", "draw_sweep"]
 
@@ -41,7 +40,7 @@ def draw_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Pat
     PriceError
         The file cannot be written.
     """
-    figure = _figure(11, 2.8 + 0.5 * len(comparison.entries))
+    figure = blank_figure(11, 2.8 + 0.5 * len(comparison.entries))
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     _draw_bills(left, comparison)
     _draw_accuracy(right, comparison)
@@ -50,7 +49,7 @@ def draw_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Pat
         "in its cheapest dataflow",
         fontsize=11,
     )
-    return _save(figure, path)
+    return save_png(figure, path, PriceError, dpi=130)
 
 
 def draw_sweep(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
@@ -68,7 +67,7 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) 
     known = [r for r in rows if r["energy_j"] is not None and r["latency_s"] is not None]
     if not known:
         raise PriceError("no point has energy and latency, so there is nothing to draw")
-    figure = _figure(8, 5)
+    figure = blank_figure(8, 5)
     from matplotlib.ticker import LogLocator
 
     axes = figure.subplots()
@@ -98,27 +97,7 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) 
     axes.set_title(
         f"{len(known)} points; filled: none is better in energy, latency and accuracy", fontsize=10
     )
-    return _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "a picture needs matplotlib, which is not installed; run: "
-            "pip install 'neuromorph[report]'"
-        ) from None
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=130)
-    return write_whole(path, data.getvalue(), PriceError)
+    return save_png(figure, path, PriceError, dpi=130)
 
 
 def _parts(entry: Entry) -> list[float]:

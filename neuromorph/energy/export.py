@@ -71,7 +71,7 @@ def to_pandas(report: EnergyReport) -> Any:
         import pandas as pd  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise MissingDependencyError(
-            "to_pandas needs pandas, which is not installed; run: pip install pandas"
+            "to_pandas needs pandas, which is not installed; run: pip install 'neuromorph[export]'"
         ) from None
     frame = pd.DataFrame(rows_of(report), columns=list(COLUMNS))
     return frame.astype({c: "float64" for c in COLUMNS if c.endswith("_j")})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuromorph.canvas import blank_figure, save_png
 from neuromorph.energy.terms import format_joules
-from neuromorph.errors import MissingDependencyError, PriceError
-from neuromorph.writing import write_whole
+from neuromorph.errors import PriceError
 
 if TYPE_CHECKING:
     from neuromorph.energy.report import EnergyReport
@@ -22,22 +21,13 @@ BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#555555"  # Okabe-Ito
 
 def draw_energy(report: EnergyReport, path: str | os.PathLike[str]) -> Path:
     """Draw the report as PNG, see :meth:`neuromorph.energy.EnergyReport.plot`."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        raise MissingDependencyError(
-            "plot needs matplotlib, which is not installed; run: pip install 'neuromorph[report]'"
-        ) from None
     if not report.swings:
         raise PriceError("nothing was priced, so there is nothing to plot")
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(11, 4.6)
     terms, tornado = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_terms(terms, report)
     _draw_tornado(tornado, report)
-    tornado.xaxis.set_major_locator(MaxNLocator(5))
+    tornado.locator_params(axis="x", nbins=5)
     for axes in (terms, tornado):
         axes.xaxis.set_major_formatter(lambda joules, _: format_joules(joules))
         axes.tick_params(axis="x", labelsize=8)
@@ -52,9 +42,7 @@ def draw_energy(report: EnergyReport, path: str | os.PathLike[str]) -> Path:
         f"({report.conditions})\n{headline}",
         fontsize=11,
     )
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=130)
-    return write_whole(path, data.getvalue(), PriceError)
+    return save_png(figure, path, PriceError, dpi=130)
 
 
 def _reasons(report: EnergyReport) -> list[str]:

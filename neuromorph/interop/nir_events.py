@@ -25,7 +25,8 @@ def write_nir_events(trace: Trace, path: Path, samples: int | None) -> None:
         import nir  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise MissingDependencyError(
-            "export to nir needs the package nir, which is not installed; run: pip install nir"
+            "export to nir needs the package nir, which is not installed; run: "
+            "pip install 'neuromorph[nir]'"
         ) from None
     if not trace.holds("spikes"):
         raise TraceError(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neuromorph.canvas import blank_figure, save_png
 from neuromorph.energy import EnergyReport, Prices, estimate_energy, format_joules
-from neuromorph.errors import MissingDependencyError, SimulationError
+from neuromorph.errors import SimulationError
 from neuromorph.report.charts import PORT, Layer, latency_parts
 from neuromorph.report.drawing import colour_of, how_many, short
 from neuromorph.report.gather import gather_raster, gather_traffic, link_loads
 from neuromorph.trace import Trace
-from neuromorph.writing import write_whole
 
 __all__ = ["write_figure"]
 
@@ -54,20 +53,11 @@ def write_figure(
     SimulationError
         The file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "a PNG report needs matplotlib, which is not installed; run: "
-            "pip install 'neuromorph[report]'"
-        ) from None
     layers = [
         Layer(name=info.name, fill=colour_of(i)[0])
         for i, info in enumerate(trace.network_info.layers)
     ]
-    figure = Figure(figsize=INCHES, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(*INCHES)
     (activity, latency), (cores, links), (pairs, energy) = figure.subplots(3, 2)
     state = "" if trace.complete else ", unfinished"
     figure.suptitle(
@@ -83,9 +73,7 @@ def write_figure(
     _draw_energy(energy, report)
     for axes in figure.axes:
         axes.tick_params(labelsize=8)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=DOTS)
-    return write_whole(path, data.getvalue(), SimulationError, "picture")
+    return save_png(figure, path, SimulationError, dpi=DOTS)
 
 
 def _say(axes: Any, text: str) -> None:

@@ -11,7 +11,7 @@ try:
     import torch as _torch  # noqa: F401
 except ImportError as _error:
     raise MissingDependencyError(
-        "training needs torch; install it with pip install 'neuromorph[train]'"
+        "training needs torch; run: pip install 'neuromorph[train]'"
     ) from _error
 
 from neuromorph.training.dst import DST, parameter_groups

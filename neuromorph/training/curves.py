@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from neuromorph.canvas import blank_figure, save_png
 from neuromorph.errors import RecipeError
-from neuromorph.writing import write_whole
 
 __all__ = ["can_draw", "draw_curves", "draw_sweep"]
 
@@ -35,7 +34,7 @@ def draw_curves(result: dict[str, Any], path: Path) -> None:
     """
     from matplotlib.ticker import LogLocator
 
-    figure = _figure(8, 3.2)
+    figure = blank_figure(8, 3.2)
     errors, losses = figure.subplots(1, 2)
     for index, seed in enumerate(result["seeds"]):
         epochs = range(1, len(seed["history"]) + 1)
@@ -57,7 +56,7 @@ def draw_curves(result: dict[str, Any], path: Path) -> None:
     if len(result["seeds"]) <= 10:
         errors.legend(fontsize=7)
     figure.suptitle(result["name"], fontsize=11)
-    _save(figure, path)
+    save_png(figure, path, RecipeError, dpi=110)
 
 
 def draw_sweep(summary: dict[str, Any], path: Path) -> None:
@@ -82,11 +81,11 @@ def draw_sweep(summary: dict[str, Any], path: Path) -> None:
     else:
         figure = _line(axes, rows)
     figure.suptitle(summary["name"], fontsize=11)
-    _save(figure, path)
+    save_png(figure, path, RecipeError, dpi=110)
 
 
 def _line(axes: list[Any], rows: list[dict[str, Any]]) -> Any:
-    figure = _figure(8, 3.2)
+    figure = blank_figure(8, 3.2)
     left, right = figure.subplots(1, 2)
     names = [", ".join(str(v) for v in row["settings"].values()) for row in rows]
     places = range(len(rows))
@@ -114,7 +113,7 @@ def _map(axes: list[Any], rows: list[dict[str, Any]]) -> Any:
     (down, ys), (across, xs) = axes
     found = {(r["settings"][down], r["settings"][across]): r["test_accuracy"]["mean"] for r in rows}
     table = [[100 * found[y, x] for x in xs] for y in ys]
-    figure = _figure(1.6 + 0.9 * len(xs), 1.4 + 0.55 * len(ys))
+    figure = blank_figure(1.6 + 0.9 * len(xs), 1.4 + 0.55 * len(ys))
     part = figure.subplots()
     part.imshow(table, cmap="viridis", aspect="auto")
     low = min(map(min, table))
@@ -127,18 +126,3 @@ def _map(axes: list[Any], rows: list[dict[str, Any]]) -> Any:
     part.set_yticks(range(len(ys)), [str(y) for y in ys])
     part.set(xlabel=across, ylabel=down, title="test accuracy, %")
     return figure
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: Path) -> None:
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
-    write_whole(path, data.getvalue(), RecipeError)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 
-from neuromorph.errors import LearningError, MissingDependencyError
+from neuromorph.canvas import blank_figure, save_png
+from neuromorph.errors import LearningError
 from neuromorph.learning.scenarios.common import Result
-from neuromorph.writing import write_whole
 
 __all__ = ["draw"]
 
@@ -32,16 +31,9 @@ def draw(result: Result, path: str | os.PathLike[str]) -> Path:
     LearningError
         The file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        raise MissingDependencyError(
-            "learning curves need matplotlib; install it with pip install 'neuromorph[report]'"
-        ) from None
-    figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=150)
-    FigureCanvasAgg(figure)
+    figure = blank_figure(6.4, 4)
+    from matplotlib.ticker import MaxNLocator
+
     axes = figure.subplots()
     for index, curve in enumerate(result.curves):
         line = ".-" if index % 2 == 0 else ".--"  # so that lines on each other are seen
@@ -57,6 +49,4 @@ def draw(result: Result, path: str | os.PathLike[str]) -> Path:
     axes.set(xlabel=result.x_label, ylabel=result.y_label, title=result.title)
     axes.grid(True, which="both", linewidth=0.3)
     axes.legend(fontsize=8)
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return write_whole(path, data.getvalue(), LearningError)
+    return save_png(figure, path, LearningError, dpi=150)
