@@ -252,9 +252,7 @@ def test_real_data_frame() -> None:
 
 def test_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(
-        MissingDependencyError, match=r"needs pandas, .*'neuromorph\[export\]'"
-    ):
+    with pytest.raises(MissingDependencyError, match=r"needs pandas, .*'neuromorph\[export\]'"):
         whole().to_pandas()
 
 

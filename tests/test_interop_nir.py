@@ -191,6 +191,64 @@ def test_what_cannot_be_imported_is_named(graph, says):
         from_nir(graph())
 
 
+def graph(nodes, *edges):
+    """A graph by the names of its nodes, with "in" and "out" around them."""
+    ends = {"in": nir.Input(np.array([2])), "out": nir.Output(np.array([2]))}
+    return nir.NIRGraph(nodes={**ends, **nodes}, edges=list(edges), type_check=False)
+
+
+def step(*at):
+    return nir.Threshold(np.array(at, float))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "says"),
+    [
+        ({"other": nir.Input(np.array([2])), "a": line()},
+         [("in", "a"), ("other", "a"), ("a", "out")], "the NIR graph has 2 inputs; one is"),
+        ({"a": line(), "b": line()}, [("in", "a"), ("in", "b"), ("a", "out"), ("b", "out")],
+         "NIR node 'in' goes to 2 nodes; a chain has one"),
+        ({"a": nir.Scale(np.ones(2))}, [("in", "a"), ("a", "out")],
+         "NIR node 'a' is a Scale where synapses should stand"),
+        ({"a": nir.Conv2d(None, np.ones((2, 1, 1, 1)), 1, 0, 1, 2, np.zeros(2))},
+         [("in", "a"), ("a", "out")], "NIR node 'a' has groups; not possible"),
+        ({"a": line(), "t": step(0, 0), "u": step(1, 1), "b": line(), "c": line()},
+         [("in", "a"), ("a", "t"), ("a", "u"), ("t", "b"), ("u", "c"), ("b", "out"), ("c", "out")],
+         "the branches behind NIR node 'a' do not meet in one node"),
+        ({"a": line(), "t": step(0, 0), "s": nir.Scale(np.ones(2)), "b": line()},
+         [("in", "a"), ("a", "t"), ("a", "s"), ("t", "b"), ("s", "b"), ("b", "out")],
+         "a branch before NIR node 'b' has no threshold"),
+        ({"t": step(0, 1), "a": line()}, [("in", "t"), ("t", "a"), ("a", "out")],
+         "the NIR graph thresholds its input in more than two common thresholds"),
+        ({"a": line(), "s": nir.Scale(np.zeros(2)), "t": step(0, 0), "b": line()},
+         [("in", "a"), ("a", "s"), ("s", "t"), ("t", "b"), ("b", "out")],
+         "NIR node 'a': a Scale of zero before a threshold"),
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_a_graph_that_is_no_chain_of_layers_is_named(nodes, edges, says):
+    with pytest.raises(NetworkError, match=says):
+        from_nir(graph(nodes, *edges))
+
+
+def test_a_vector_that_becomes_an_image_is_refused():
+    network = nm.Network(
+        name="grows",
+        input=Input(shape=(2,)),
+        layers=[
+            Linear(name="a", weights=np.ones((2, 2), int)),
+            Threshold(thresholds=[[0, 1]] * 2),
+            Conv2d(name="b", weights=np.ones((1, 2, 2, 2), int), padding=1),
+            Threshold(thresholds=[[0, 1]]),
+            Flatten(),
+            Linear(name="c", weights=np.ones((2, 4), int)),
+            Readout(),
+        ],
+    )
+    with pytest.raises(NetworkError, match="layer 'b' convolves a vector into an image; NIR"):
+        to_nir(network)
+
+
 def test_what_nir_cannot_say_is_refused():
     pooled = nm.load_network("digits-gxnor")
     with pytest.raises(NetworkError, match="has a max-pool, which NIR has no word for"):

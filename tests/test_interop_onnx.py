@@ -232,9 +232,39 @@ def conv(**attributes):
     return builder
 
 
+def from_the_left():
+    builder = Builder((4,))
+    weights = builder.constant(f32(np.eye(4)))
+    builder.now = builder.add("MatMul", builder.now, feed=weights)
+    return builder
+
+
+def joined():
+    builder = simple()
+    builder.add("MatMul", "v0")
+    return builder
+
+
+def gemm(**attributes):
+    builder = Builder((4,))
+    builder.add("Gemm", f32(np.eye(4)), **attributes)
+    return builder
+
+
+def that_does_not_run():
+    builder = simple()
+    builder.add("Sign")
+    builder.add("MatMul", f32(np.eye(3)))
+    return builder
+
+
 @pytest.mark.parametrize(
     ("builder", "says"),
     [
+        (from_the_left(), "'n0' multiplies weights from the left; not possible"),
+        (joined(), "'n3' joins 2 computed values; its weights must be constants"),
+        (gemm(alpha=2.0), "'n0' has alpha, beta or transA; not possible"),
+        (that_does_not_run(), "the model does not run: "),
         (float_weights(), "layer 'n0' has float weights on no grid of at most 257 levels"),
         (open_shape(), r"input 'x' has shape \['N', 'features'\]; .*export the model with fixed"),
         (simple("Sigmoid"), "layer 'n0': Sigmoid gives values on no grid"),
@@ -246,11 +276,19 @@ def conv(**attributes):
         (conv(pads=[1, 0, 0, 0]), "is a convolution with groups, uneven pads"),
         (conv(auto_pad="SAME_UPPER"), "pads by itself; give it explicit pads"),
     ],
-    ids=range(10),
+    ids=range(14),
 )
 def test_what_cannot_be_imported_is_named(builder, says, tmp_path):
     with pytest.raises(NetworkError, match=says):
         from_onnx(builder.save(tmp_path / "a.onnx"))
+
+
+def test_two_inputs_are_refused(tmp_path):
+    model = simple().model()
+    model.graph.input.append(helper.make_tensor_value_info("y", FLOAT, ["N", 4]))
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(NetworkError, match=r"a\.onnx has 2 inputs \(x, y\); one is possible"):
+        from_onnx(tmp_path / "a.onnx")
 
 
 def test_bad_files_and_samples(tmp_path):

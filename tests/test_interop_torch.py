@@ -255,9 +255,22 @@ def conv(**options):
     return discrete(nn.Conv2d(1, 2, 3, **options), np.random.default_rng(0), 1)
 
 
+class Hump(nn.Module):
+    """Fires in the middle only: not monotone in the sum."""
+
+    def forward(self, x):
+        return (x.abs() < 0.5).float()
+
+
 @pytest.mark.parametrize(
     ("module", "samples", "says"),
     [
+        (nn.Sequential(linear(), Hump(), fc()), SAMPLES,
+         r"layer '0': 1 \(Hump\) is not monotone, or not on its grid: channel \d at sum"),
+        (nn.Sequential(conv(), nn.MaxPool2d(2), nn.MaxPool2d(2), Sign(), nn.Flatten(), fc(2)),
+         IMAGES, "layer '0' is pooled twice; one max-pool is possible"),
+        (nn.Sequential(linear(), Sign(), nn.Flatten(0), fc(12)), SAMPLES,
+         r"reshapes \[\d+, 4\] to \[\d+\]; only flattening to"),
         ("net", SAMPLES, r"module is a str, not a torch\.nn\.Module"),
         (nn.Sequential(nn.Linear(6, 4)), SAMPLES,
          r"layer '0' has float weights on no grid of at most 257 levels: on the nearest, of step "
@@ -286,7 +299,7 @@ def conv(**options):
          "example_input holds floats on no grid of at most 4095 levels"),
         (nn.Sequential(linear()), torch.full((2, 6), float("nan")), "numbers that are not finite"),
     ],
-    ids=range(17),
+    ids=range(20),
 )  # fmt: skip
 def test_what_cannot_be_imported_is_named(module, samples, says):
     if says is None:  # whole sums through ReLU are levels, if few

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -91,6 +92,22 @@ def test_truncated(saved):
     for part in (0.2, 0.7, 0.99):
         saved.write_bytes(text[: int(len(text) * part)])
         assert refusal(saved).startswith("FILE is not a mapping file: ")
+
+
+def test_a_file_that_is_too_big(saved, monkeypatch):
+    monkeypatch.setattr("neuromorph.mapping.file.MAX_FILE_BYTES", 100)
+    says = refusal(saved)
+    assert says == f"FILE has {saved.stat().st_size} bytes; a mapping has at most 100"
+
+
+def test_a_chip_whose_dead_link_is_needed(saved):
+    file = json.loads(saved.read_text())
+    assert file["slices"][0]["core"] != file["slices"][1]["core"]
+    columns = range(file["chip"]["columns"] - 1)
+    rows = range(file["chip"]["rows"])
+    file["chip"]["dead_links"] = [[x, y, "east"] for x in columns for y in rows]
+    saved.write_text(json.dumps(file))
+    assert re.search(r"FILE: a .* to the east is on \d+ ways of packets$", refusal(saved))
 
 
 def test_another_network(saved):

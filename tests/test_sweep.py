@@ -15,7 +15,7 @@ from neuromorph.cli import main
 from neuromorph.compare import compare_networks, find_contender, measure, parse_axis, sweep
 from neuromorph.compare.sweep import pareto
 from neuromorph.energy import load_prices
-from neuromorph.errors import ChipError, MissingDependencyError, PriceError
+from neuromorph.errors import ChipError, MissingDependencyError, PriceError, SimulationError
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,12 @@ def test_a_cluster_that_is_not_there(pair):
             run(pair, "batch=1,2", cluster="tcp://127.0.0.1:1")
     else:
         pytest.skip("Dask is installed, so its absence cannot be tested")
+
+
+def test_a_scheduler_that_is_not_there(pair):
+    pytest.importorskip("distributed", reason="needs Dask (extra cluster)")
+    with pytest.raises(SimulationError, match="no Dask scheduler answers at 'tcp://"):
+        sweep([pair], CHIP, PRICES, [parse_axis("batch=1,2")], cluster="tcp://127.0.0.1:1")
 
 
 def test_a_killed_worker_loses_nothing(pair):

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from neuromorph.cli import main
 from neuromorph.errors import RecipeError
-from neuromorph.training import parse_recipe, sweep
+from neuromorph.training import load_recipe, parse_recipe, sweep, train_seeds
 from neuromorph.training.sweep import parse_axis, vary
 
 TEXT = """
@@ -132,3 +132,9 @@ def test_seeds_side_by_side_are_the_same_networks(tmp_path):
     assert one["seeds"] == two["seeds"]
     with pytest.raises(RecipeError, match="jobs is 0; it must be at least 1"):
         train_seeds(recipe, 2, out=tmp_path / "three", jobs=0)
+
+
+@pytest.mark.parametrize("seeds", [0, [], [1, 1], [-1], [2**64]])
+def test_seeds_that_are_none(seeds, tmp_path):
+    with pytest.raises(RecipeError, match=r"seeds is .*; give how many \(from 1\), or different"):
+        train_seeds(load_recipe("digits-gxnor"), seeds, out=tmp_path, progress=False)

@@ -21,7 +21,13 @@ from neuromorph.chip import KEYS, Chip
 from neuromorph.compare.activity import Activity
 from neuromorph.compare.contenders import Contender, bid, place
 from neuromorph.energy import Prices, load_prices
-from neuromorph.errors import ChipError, MappingError, MissingDependencyError, PriceError
+from neuromorph.errors import (
+    ChipError,
+    MappingError,
+    MissingDependencyError,
+    PriceError,
+    SimulationError,
+)
 from neuromorph.events import Dataflow
 
 __all__ = ["AXES", "Axis", "Plan", "pareto", "parse_axis", "sweep"]
@@ -123,7 +129,9 @@ def sweep(
     PriceError
         A price file that cannot be used, or a factor on a price that is not there.
     MissingDependencyError
-        ``cluster`` without the extra ``cluster``, or no scheduler at its address.
+        ``cluster`` without the extra ``cluster``.
+    SimulationError
+        No scheduler at the address of ``cluster``.
 
     Examples
     --------
@@ -198,7 +206,7 @@ def _on_cluster(tasks: list[Any], address: str) -> Iterator[tuple[list[int], lis
     try:
         client = Client(address, timeout=20)
     except (OSError, TimeoutError, ValueError) as error:
-        raise MissingDependencyError(
+        raise SimulationError(
             f"no Dask scheduler answers at {address!r}: {error or type(error).__name__}"
         ) from None
     with closing(client):

@@ -1,5 +1,6 @@
 """demo, run and map: what they print, what their JSON holds, which data they take."""
 
+import dataclasses
 import pickle
 import xml.dom.minidom
 from pathlib import Path
@@ -11,7 +12,7 @@ from cli_kit import Intruder, bad, check_run_record, invoke, ok, record
 import neuromorph as nm
 from neuromorph.chip import PRESETS
 from neuromorph.data import load_data
-from neuromorph.network import Input, Linear, Network, Readout, save_network
+from neuromorph.network import Input, Linear, Network, Readout, load_network, save_network
 
 MAP_KEYS = ["network", "chip", "fits", "cores_used", "packet_hops", "limits"]
 
@@ -366,3 +367,11 @@ def test_map_text():
     assert text.startswith("mnist-mlp-gxnor on loihi14: ")
     assert "mnist-mlp-gxnor fits loihi14" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_network_without_a_data_set_of_its_own(tmp_path):
+    network = load_network("digits-gxnor")
+    path = save_network(dataclasses.replace(network, meta={}), tmp_path / "bare.safetensors")
+    assert bad("run", path) == (
+        "network 'digits-gxnor' names no data set of its own; give --data NAME or FILE"
+    )
