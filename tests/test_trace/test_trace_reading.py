@@ -273,15 +273,6 @@ def test_timed_spikes_need_packets(digits, tmp_path):
         (slice(None), range(24)),
     ],
 )
-def test_samples_with_a_step_are_refused(recorded):
-    _, path, _ = recorded
-    with (
-        Trace(path) as trace,
-        pytest.raises(TraceError, match=r"samples slice\(.*\) have a step"),
-    ):
-        trace.spikes(sample=slice(0, 4, 2))
-
-
 def test_slices_by_sample(asked, wanted, recorded):
     _, path, _ = recorded
     with Trace(path) as trace:
@@ -291,6 +282,15 @@ def test_slices_by_sample(asked, wanted, recorded):
         ):
             chosen = np.isin(whole["sample"], list(wanted))
             assert same(part, {n: v[chosen] for n, v in whole.items()})
+
+
+def test_samples_with_a_step_are_refused(recorded):
+    _, path, _ = recorded
+    with (
+        Trace(path) as trace,
+        pytest.raises(TraceError, match=r"samples slice\(.*\) have a step"),
+    ):
+        trace.spikes(sample=slice(0, 4, 2))
 
 
 @pytest.mark.parametrize("table", ["spikes", "packets"])
