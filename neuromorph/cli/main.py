@@ -263,7 +263,7 @@ def energy_reprice(
     check_outputs([csv, plot], [file, prices])
     table = load_prices(prices)
     with Trace(file) as trace:
-        report = estimate_energy(trace.counts, table, interval_s=interval_s)
+        report = estimate_energy(trace.sums, table, interval_s=interval_s)
     if csv is not None:
         report.to_csv(csv)
     if plot is not None:

@@ -69,7 +69,7 @@ def write_figure(
     _draw_cores(cores, trace)
     _draw_links(links, trace)
     _draw_pairs(pairs, trace, layers)
-    report = estimate_energy(trace.counts, prices) if prices and trace.samples else None
+    report = estimate_energy(trace.sums, prices) if prices and trace.samples else None
     _draw_energy(energy, report)
     for axes in figure.axes:
         axes.tick_params(labelsize=8)
@@ -138,7 +138,7 @@ def _draw_latency(axes: Any, trace: Trace, layers: list[Layer]) -> None:
 
 def _draw_cores(axes: Any, trace: Trace) -> None:
     """Every used core on the mesh, darker the busier."""
-    counts = trace.counts
+    counts = trace.sums
     if counts.active_ticks is not None and counts.ticks:
         shares, what = counts.active_ticks / counts.ticks, "share of the time busy"
     else:
@@ -201,7 +201,7 @@ def _draw_links(axes: Any, trace: Trace) -> None:
 
 def _draw_pairs(axes: Any, trace: Trace, layers: list[Layer]) -> None:
     """Of every layer: shares of events, zero weights and zero levels."""
-    counts = trace.counts
+    counts = trace.sums
     shown = layers[:SHOWN_LAYERS]
     axes.set_title("synaptic pairs: events (colour), weight zero, level zero", fontsize=10)
     for place, layer in enumerate(shown):

@@ -67,7 +67,7 @@ def write_report(
     SimulationError
         The file cannot be written.
     """
-    counts = trace.counts
+    counts = trace.sums
     traffic = gather_traffic(trace) if trace.holds("packets") else None
     energy = None
     if prices is not None and trace.samples:
@@ -113,7 +113,7 @@ def _unfinished(trace: Trace) -> str:
 
 def _tiles(trace: Trace, energy: EnergyReport | None) -> list[tuple[str, str, str]]:
     """(figure, what it is, more) of the facts asked for first."""
-    counts, n = trace.counts, max(trace.samples, 1)
+    counts, n = trace.sums, max(trace.samples, 1)
     tiles = [(f"{trace.samples:,}", "samples", f"mode {trace.mode}, detail {trace.detail}")]
     if trace.accuracy is not None:
         tiles.append((f"{trace.accuracy:.2%}", "accuracy", "of the labelled samples"))
@@ -144,7 +144,7 @@ def _seconds(seconds: float) -> str:
 
 def _cores(trace: Trace) -> dict[str, Any]:
     """Every used core with its layer and how busy it was."""
-    counts = trace.counts
+    counts = trace.sums
     timed = counts.active_ticks is not None and bool(counts.ticks)
     if counts.active_ticks is not None and counts.ticks:
         shares = counts.active_ticks / counts.ticks
@@ -253,7 +253,7 @@ def _flows(trace: Trace, traffic: Traffic) -> dict[str, Any]:
 
 def _pairs(trace: Trace, layers: list[Layer]) -> dict[str, Any]:
     """Of every layer: shares of events, zero weights and zero levels."""
-    counts, bars = trace.counts, []
+    counts, bars = trace.sums, []
     for layer in layers:
         rows = [i for i, name in enumerate(counts.layers) if name == layer.name]
         dense = int(counts.pairs[rows].sum()) * trace.samples
@@ -335,7 +335,7 @@ def _energy(trace: Trace, prices: Prices | None, energy: EnergyReport | None) ->
 
 def _counts(trace: Trace) -> dict[str, Any]:
     """Tallies of an inference by layer; only actions that happened."""
-    by_layer, n = trace.counts.by_layer(), max(trace.samples, 1)
+    by_layer, n = trace.sums.by_layer(), max(trace.samples, 1)
     from_actions = [
         (action, [float(tally[i]) / n for tally in by_layer.values()])
         for i, action in enumerate(ACTIONS)

@@ -12,7 +12,7 @@ __all__ = ["facts_of", "text_of"]
 
 def facts_of(trace: Trace) -> dict[str, Any]:
     """Everything but the rows, see :meth:`Trace.to_dict`."""
-    counts, n = trace.counts, max(trace.samples, 1)
+    counts, n = trace.sums, max(trace.samples, 1)
     size = trace.path.stat().st_size
     return {
         "trace": str(trace.path),
@@ -71,4 +71,4 @@ def text_of(trace: Trace) -> str:
         shown.append(("accuracy", f"{facts['accuracy']:.2%}"))
     width = max(len(name) for name, _ in shown)
     lines = [f"{name.ljust(width)}  {value}" for name, value in shown]
-    return "\n".join([*lines, "", str(trace.counts)])
+    return "\n".join([*lines, "", str(trace.sums)])

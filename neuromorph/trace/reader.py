@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.errors import SimulationError, TraceError, TraceVersionError, check_path
+from neuromorph.errors import TraceError, TraceVersionError, check_path
 from neuromorph.events import ACTIONS, Counts, Hardware
 from neuromorph.mapping import Mapping, Slice
 from neuromorph.network import Network
@@ -31,6 +31,7 @@ from neuromorph.trace.objects import to_neo, to_pandas
 from neuromorph.trace.paths import packet_paths
 from neuromorph.trace.schema import Detail, NetworkInfo
 from neuromorph.trace.synapses import Expansion
+from neuromorph.trace.tallies import counts_of, sums_of
 from neuromorph.trace.timing import spike_times
 
 __all__ = ["Trace"]
@@ -361,25 +362,12 @@ class Trace:
     @cached_property
     def counts(self) -> Counts:
         """The counts of the run, equal to ``Run.counts``; ready to be priced."""
-        path, columns = self.path, self.count_columns
-        with reading(path, "/counts"):
-            stored = self._values[: self.samples]
-            # by name: an action that the writer did not know never happened
-            values = np.zeros((*stored.shape[:2], len(ACTIONS)), np.int64)
-            values[:, :, [list(ACTIONS).index(a) for a in self.action_names]] = stored
-            ticks, active = columns["ticks"], columns["active_ticks"]
-            try:
-                return Counts(
-                    values=values,
-                    layers=self.count_layers,
-                    cores=columns["cores"],
-                    pairs=columns["pairs"],
-                    hardware=self.hardware,
-                    ticks=int(ticks[0]) if len(ticks) else None,
-                    active_ticks=active if len(active) else None,
-                )
-            except SimulationError as error:
-                raise TraceError(f"{path}: {error}") from None
+        return counts_of(self)
+
+    @cached_property
+    def sums(self) -> Counts:
+        """The counts summed over the samples, as ``Counts.summed``, in bounded memory."""
+        return sums_of(self)
 
     # --- spikes and packets
 

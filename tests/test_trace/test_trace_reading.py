@@ -97,9 +97,9 @@ def test_energy_of_a_trace_is_the_energy_of_its_run(mode, interval_s, digits, tm
     with Trace(tmp_path / "run.h5") as trace:
         reports = [
             nm.estimate_energy(c, nm.load_prices("horowitz45"), interval_s=interval_s).to_dict()
-            for c in (run.counts, trace.counts)
+            for c in (run.counts, trace.counts, trace.sums)
         ]
-    assert json.dumps(reports[0]) == json.dumps(reports[1])
+    assert json.dumps(reports[0]) == json.dumps(reports[1]) == json.dumps(reports[2])
 
 
 @pytest.mark.parametrize("seed", range(5000, 5018))
@@ -354,6 +354,20 @@ def test_events_need_the_network_that_ran(recorded):
 
 
 # --- for people and programs
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(1, 24), (1 << 18, 1)])
+def test_sums_need_no_more_memory_than_a_block(rows, blocks, recorded, monkeypatch):
+    run, path, _ = recorded
+    monkeypatch.setattr("neuromorph.trace.reader.BLOCK_ROWS", rows)
+    asked = []
+    rows_of = Trace.rows
+    monkeypatch.setattr(Trace, "rows", lambda *a, **k: asked.append(a) or rows_of(*a, **k))
+    with Trace(path) as trace:
+        assert trace.sums == run.counts.summed()
+        assert trace.sums.ticks == run.counts.ticks
+        assert len(asked) == blocks
+        assert "counts" not in vars(trace)  # nobody asked for every sample
 
 
 def test_info_and_json(recorded):
