@@ -89,6 +89,54 @@ def test_hand_over_is_exact(seed):
     for stage in network.stages[:-1]:
         assert (one.levels(stage.name) == other.levels(stage.name)).all()
     assert (one.outputs == other.outputs).all()
+    # scores are rounded to fractions of the largest scale: leads beyond two roundings stay
+    readout = network.layers[-1]
+    taken = Plastic.of(network, rule).layers[-1]
+    wide = one.outputs * readout.scale.astype(float) + readout.offset.astype(float)
+    rounding = readout.scale.max() * 2.0**-taken.fraction * (1 + np.abs(one.outputs).max()) / 2
+    ranked = np.sort(np.hstack([wide, np.full((40, 1), -np.inf)]), axis=1)
+    clear = ranked[:, -1] - ranked[:, -2] > 2 * rounding
+    assert clear.mean() > 0.95
+    assert (one.predictions == other.predictions)[clear].all()
+
+
+def test_a_finer_read_out_keeps_its_rounding_off_the_ranking():
+    """0.998 · 100 leads 1 · 100 − 0.3; with 8 fractional bits, 99.61 and 99.70, it would not."""
+    weights = np.ones((2, 200), np.int8)
+    readout = Readout(scale=np.float32([0.998, 1]), offset=np.float32([0, -0.3]))
+    linear = Linear(name="output", weights=weights)
+    network = Network(name="near", input=Input(shape=(200,)), layers=[linear, readout])
+    outputs = np.array([[10, 10], [100, 100], [120, 120], [170, 170]], np.int32)
+    back = Plastic.of(network, Rule()).network("back")
+    assert network.predict(outputs).tolist() == [0, 0, 0, 1]
+    assert back.predict(outputs).tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_scores_of_learning_are_exact_in_float32(seed):
+    """However far the means move, a read-out in float32 ranks as the integers of learning do."""
+    rng = np.random.default_rng(seed)
+    fan_in, classes = int(rng.integers(1, 3000)), int(rng.integers(2, 9))
+    network = Network(
+        name="any",
+        input=Input(shape=(fan_in,)),
+        layers=[
+            Linear(name="output", weights=random_levels(rng, 1, (classes, fan_in), 0.7)),
+            Readout(
+                scale=rng.uniform(0.01, 2, classes).astype(np.float32),
+                offset=(rng.normal(size=classes) * fan_in).astype(np.float32),
+            ),
+        ],
+    )
+    state = Plastic.of(network, Rule())
+    layer = state.layers[0]
+    extent = layer.gain.astype(np.int64) * fan_in
+    layer.offset[:] -= rng.integers(-extent, extent + 1).astype(np.int32)  # as taking over splits
+    layer.mean[:] = rng.integers(-extent, extent + 1)  # and learning moves
+    sums = rng.integers(-fan_in, fan_in + 1, (200, classes)).astype(np.int32)
+    exact = layer.gain.astype(np.int64) * sums - layer.mean - layer.offset
+    scores = state.network("now").scores(sums).astype(float)
+    assert (scores * 2.0**layer.fraction == exact).all()
 
 
 @pytest.mark.parametrize("seed", range(6))

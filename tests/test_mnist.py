@@ -14,6 +14,7 @@ import neuromorph as nm
 from neuromorph.data import load_data
 from neuromorph.levels import Levels
 from neuromorph.network import Conv2d, Flatten, Linear, MaxPool2d, Readout, Threshold
+from neuromorph.plasticity import Plastic, Rule
 
 
 def torch_layers(network, raw):
@@ -92,6 +93,15 @@ def test_mnist(mnist, mode, samples):
     check_run(run, wanted)
     if samples == len(labels):
         assert run.accuracy(labels) == mapping.network.meta["test_accuracy"] >= 0.975
+
+
+def test_learning_takes_mnist_over_without_changing_a_prediction(mnist):
+    """`neuromorph run` and what `learn` calls "before" are one number."""
+    mapping, images, labels, _ = mnist
+    taken = Plastic.of(mapping.network, Rule()).network("taken")
+    run = nm.simulate(nm.map_network(taken, mapping.chip), images)
+    assert run.predictions.tolist() == nm.simulate(mapping, images).predictions.tolist()
+    assert run.accuracy(labels) == mapping.network.meta["test_accuracy"]
 
 
 def test_mnist_levels_are_not_all_alike(mnist):

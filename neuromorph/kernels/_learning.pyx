@@ -61,11 +61,11 @@ cdef extern from "learning.h" nogil:
 
     ctypedef struct lr_rule:
         int32_t layers, classes
-        int32_t path, quantised_bits, target, margin, pulse, threshold, dead_zone, memory, tracked
+        int32_t path, quantised_bits, target, pulse, threshold, dead_zone, memory, tracked
         int32_t batch, metaplastic, maximum, keyed
         uint32_t step
         int32_t waiting
-        int64_t taught
+        int64_t margin, taught
 
     int64_t lr_run(lr_layer *, lr_rule *, const int8_t *, const int32_t *, int64_t, int64_t *,
                    uint8_t *, int64_t, int64_t *)

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { FRACTION = 8, ERROR_LIMIT = 1 << 16, GRADIENT_LIMIT = (1 << 15) - 1, SOFT_STEPS = 8 };
+enum { ERROR_LIMIT = 1 << 16, GRADIENT_LIMIT = (1 << 15) - 1, SOFT_STEPS = 8 };
 
 static uint32_t mix(uint32_t x)
 {
@@ -154,7 +154,8 @@ static void forward(lr_layer *l, int64_t sample, int8_t *next)
 
 static int32_t output_errors(const lr_rule *r, const int32_t *scores, int32_t label, int32_t *errors)
 {
-    int32_t classes = r->classes, margin = r->margin << FRACTION, any = 0;
+    int64_t margin = r->margin;
+    int32_t classes = r->classes, any = 0;
     memset(errors, 0, sizeof(int32_t) * classes);
     if (r->target == LR_HINGE) {
         for (int32_t o = 0; o < classes; o++)
@@ -179,7 +180,7 @@ static int32_t output_errors(const lr_rule *r, const int32_t *scores, int32_t la
         for (int32_t o = 0; o < classes; o++)
             if (o != label && (rival < 0 || scores[o] > scores[rival]))
                 rival = o;
-        if (scores[label] - scores[rival] < margin) {
+        if ((int64_t)scores[label] - scores[rival] < margin) {
             errors[rival] = 1;
             errors[label] = -1;
         }

@@ -44,11 +44,11 @@ typedef struct {
 
 typedef struct {
     int32_t layers, classes;
-    int32_t path, quantised_bits, target, margin, pulse, threshold, dead_zone, memory, tracked;
+    int32_t path, quantised_bits, target, pulse, threshold, dead_zone, memory, tracked;
     int32_t batch, metaplastic, maximum, keyed;
     uint32_t step;                  /* of the last sample */
     int32_t waiting;
-    int64_t taught;
+    int64_t margin, taught;         /* margin: in fractions, as scores are */
 } lr_rule;
 
 /* Learn samples [0, n); how many were done: fewer if moves might not fit any more. */

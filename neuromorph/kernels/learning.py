@@ -63,7 +63,7 @@ class Learner:
                 "path": path,
                 "quantised_bits": bits,
                 "target": get_args(Target).index(rule.target),
-                "margin": rule.margin,
+                "margin": rule.margin << state.layers[-1].fraction,
                 "pulse": rule.pulse,
                 "threshold": rule.threshold,
                 "dead_zone": rule.dead_zone,

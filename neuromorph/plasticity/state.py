@@ -4,7 +4,8 @@ A synapse holds a state S from −K to K, of which the network reads a ternary
 weight: +1 above T, −1 below −T, else 0.  A transition of S is a step of
 discrete state transition (§4 of ``docs/paper.md``) in Z with Δz = 1 state.
 Sums are centred by running means; all of it is integer arithmetic, with
-``FRACTION`` fractional bits where a mean needs them:
+``FRACTION`` fractional bits where a mean needs them (a read-out that is taken
+over has more, see :meth:`Plastic.of`):
 
     d = gain · sum − (mean + offset)          distance from the centre
     level = +1 where d > half, −1 where d < −half, else 0
@@ -57,6 +58,7 @@ __all__ = [
 ]
 
 _LIMIT = 1 << 22  # of a threshold in sums: beyond what a sum reaches
+_EXACT_BITS = 24  # integers up to 2**24 are exact in float32
 # Draws of other purposes are numbered apart from those of transitions.
 START_DRAWS, ERROR_DRAWS, FEEDBACK_DRAWS = 0x30000, 0x40000, 0x50000
 
@@ -75,7 +77,7 @@ class PlasticLayer:
 
     ``states`` int8 and ``stuck`` bool (out, taps); ``writes`` and ``gradient``
     int32 likewise; ``gain``, ``mean``, ``offset``, ``spread``, ``half`` int32
-    (channels,); ``dead`` bool (neurons,).
+    (channels,), with ``fraction`` fractional bits; ``dead`` bool (neurons,).
     """
 
     stage: Stage
@@ -86,6 +88,7 @@ class PlasticLayer:
     spread: NDArray[np.int32]
     half: NDArray[np.int32]
     follows_spread: bool
+    fraction: int = FRACTION
     stuck: NDArray[np.bool_] = field(init=False)
     writes: NDArray[np.int32] = field(init=False)
     gradient: NDArray[np.int32] = field(init=False)
@@ -157,7 +160,10 @@ class Plastic:
         """Take over an integer network, exactly: the same levels.
 
         A state is drawn evenly from those that read as the synapse's weight.
-        The scale and offset of the read-out are rounded to integers.
+        The scale and offset of the read-out, in units of the largest scale, are
+        rounded to as many fractional bits as leave every score exact in
+        float32, 12 for 512 neurons; so predictions can differ where two scores
+        are closer than that, and nowhere else.
 
         Raises
         ------
@@ -172,6 +178,7 @@ class Plastic:
         for index, stage in enumerate(network.stages):
             weights = stage.weights.reshape(len(stage.weights), -1).astype(np.int8)
             zero = np.zeros(len(weights), np.int32)
+            fraction = FRACTION
             if stage.thresholds is not None and stage.directions is not None:
                 weights = weights * stage.directions[:, None]  # so that all sums climb
                 low, high = np.clip(stage.thresholds.astype(np.int64), -_LIMIT, _LIMIT).T
@@ -179,7 +186,7 @@ class Plastic:
                 offset = ((low + high - 1) << (FRACTION - 1)).astype(np.int32)
                 half = ((high - low) << (FRACTION - 1)).astype(np.int32)
             else:
-                gain, offset = _integer_readout(readout, len(weights))
+                gain, offset, fraction = _integer_readout(readout, *weights.shape)
                 half = zero
             layers.append(
                 PlasticLayer(
@@ -191,6 +198,7 @@ class Plastic:
                     spread=zero.copy(),
                     half=half.copy(),
                     follows_spread=False,
+                    fraction=fraction,
                 )
             )
         state = Plastic(input=network.input, layers=layers, rest=rule.rest)
@@ -226,7 +234,7 @@ class Plastic:
                 layers.append(conv)
             centre = layer.mean.astype(np.int64) + layer.offset
             if stage.is_readout:
-                unit = np.float32(1 << FRACTION)
+                unit = np.float32(1 << layer.fraction)
                 layers.append(Readout(scale=layer.gain / unit, offset=-centre / unit))
                 break
             low = -((layer.half - centre) >> FRACTION)  # least sum with d >= −half
@@ -316,14 +324,19 @@ def _states(weights: NDArray[np.int8], rule: Rule, index: int) -> NDArray[np.int
     return np.where(weights == 0, inner, weights * outer).astype(np.int8)
 
 
-def _integer_readout(readout: Readout, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Gain and offset in 2**−FRACTION of the largest scale."""
+def _integer_readout(
+    readout: Readout, classes: int, fan_in: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+    """Gain and offset in fractions of the largest scale, and the bits of the fraction."""
     scale = np.ones(classes) if readout.scale is None else readout.scale.astype(np.float64)
     offset = np.zeros(classes) if readout.offset is None else readout.offset.astype(np.float64)
-    unit = (1 << FRACTION) / np.abs(scale).max(initial=1e-30)
-    limit = float(_LIMIT << FRACTION)
-    gain = np.rint(scale * unit).astype(np.int32)
-    return gain, -np.clip(np.rint(offset * unit), -limit, limit).astype(np.int32)
+    largest = np.abs(scale).max(initial=1e-30)
+    offset = np.clip(offset / largest, -_LIMIT, _LIMIT)
+    # a score and a mean that moves from one end to the other stay within four times this
+    reach = fan_in + math.ceil(np.abs(offset).max(initial=0))
+    fraction = max(FRACTION, _EXACT_BITS - 2 - reach.bit_length())
+    gain = np.rint(scale / largest * (1 << fraction)).astype(np.int32)
+    return gain, -np.rint(offset * (1 << fraction)).astype(np.int32), fraction
 
 
 def _check_spaces(network: Network) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph import draws
-from neuromorph.plasticity import FRACTION, MAX_ERROR, MOVE_DTYPE, Plastic, PlasticLayer, Rule
+from neuromorph.plasticity import MAX_ERROR, MOVE_DTYPE, Plastic, PlasticLayer, Rule
 from neuromorph.reference.brian2 import require_brian2, require_runtime
 from neuromorph.reference.learning import ERROR_LIMIT, draw16
 
@@ -180,7 +180,7 @@ def _readout(layer: PlasticLayer, labels: NDArray[Any], rule: Rule, time: _Time)
         namespace={
             "phases": time.phases,
             "label": time.table(labels, "labels*"),
-            "margin": rule.margin << FRACTION,
+            "margin": rule.margin << layer.fraction,
         },
         name="readout*",
     )

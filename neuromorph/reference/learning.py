@@ -112,7 +112,7 @@ class Learner:
         images, sums, distances = self._forward(sample, levels)
         scores = distances[-1].ravel()
         self.tally.predictions[sample] = int(np.argmax(scores))
-        outputs = output_errors(scores, label, rule)
+        outputs = output_errors(scores, label, rule, state.layers[-1].fraction)
         self.tally.taught += bool(outputs.any())
         errors = self._errors(outputs, label, images, distances)
         step = state.samples + 1
@@ -329,10 +329,10 @@ class Learner:
         self._sum(self.tally.counted[index][name], index, values != 0)
 
 
-def output_errors(scores: Array, label: int, rule: Rule) -> Array:
-    """Errors of the read-out: what each score should lose."""
+def output_errors(scores: Array, label: int, rule: Rule, fraction: int = FRACTION) -> Array:
+    """Errors of the read-out: what each score, with its fractional bits, should lose."""
     errors = np.zeros(len(scores), np.int64)
-    margin = rule.margin << FRACTION
+    margin = rule.margin << fraction
     others = np.delete(np.arange(len(scores)), label)
     if rule.target == "hinge":
         errors[scores > -margin] = 1
