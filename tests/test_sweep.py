@@ -15,7 +15,8 @@ from neuromorph.cli import main
 from neuromorph.compare import compare_networks, find_contender, measure, parse_axis, sweep
 from neuromorph.compare.sweep import pareto
 from neuromorph.energy import load_prices
-from neuromorph.errors import ChipError, MissingDependencyError, PriceError, SimulationError
+from neuromorph.errors import ChipError, PriceError
+from neuromorph.workers import Workers
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ CHIP, PRICES = nm.load_chip("gxnor45"), load_prices("horowitz45")
 
 
 def run(pair, *axes, **options):
-    return sweep([pair], CHIP, PRICES, [parse_axis(a) for a in axes], jobs=1, **options)
+    return sweep([pair], CHIP, PRICES, [parse_axis(a) for a in axes], **options)
 
 
 def test_a_point_is_what_compare_says(pair):
@@ -52,8 +53,8 @@ def test_every_combination_in_order(pair):
 
 def test_processes_change_nothing(pair):
     axes = [parse_axis("core.neurons=64,128"), parse_axis("dataflow=scatter,gather")]
-    alone = sweep([pair], CHIP, PRICES, axes, jobs=1)
-    assert sweep([pair], CHIP, PRICES, axes, jobs=2) == alone
+    alone = sweep([pair], CHIP, PRICES, axes)
+    assert sweep([pair], CHIP, PRICES, axes, workers=Workers(jobs=2)) == alone
 
 
 def test_what_does_not_fit_is_a_row_with_its_reason(pair):
@@ -132,26 +133,10 @@ def test_command(tmp_path):
     assert text.startswith("4 points, ")
 
 
-def test_a_cluster_that_is_not_there(pair):
-    try:
-        import distributed  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingDependencyError, match=r"pip install 'neuromorph\[cluster\]'"):
-            run(pair, "batch=1,2", cluster="tcp://127.0.0.1:1")
-    else:
-        pytest.skip("Dask is installed, so its absence cannot be tested")
-
-
-def test_a_scheduler_that_is_not_there(pair):
-    pytest.importorskip("distributed", reason="needs Dask (extra cluster)")
-    with pytest.raises(SimulationError, match="no Dask scheduler answers at 'tcp://"):
-        sweep([pair], CHIP, PRICES, [parse_axis("batch=1,2")], cluster="tcp://127.0.0.1:1")
-
-
 def test_a_killed_worker_loses_nothing(pair):
     distributed = pytest.importorskip("distributed", reason="needs Dask (extra cluster)")
     axes = [parse_axis("core.neurons=" + ",".join(str(n) for n in range(64, 128, 8)))]
-    alone = sweep([pair], CHIP, PRICES, axes, jobs=1)
+    alone = sweep([pair], CHIP, PRICES, axes)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None
     ) as local:
@@ -160,6 +145,6 @@ def test_a_killed_worker_loses_nothing(pair):
             target=lambda: (time.sleep(1.0), os.kill(first.pid, signal.SIGKILL))
         )
         killer.start()
-        found = sweep([pair], CHIP, PRICES, axes, cluster=local.scheduler_address)
+        found = sweep([pair], CHIP, PRICES, axes, workers=Workers(cluster=local.scheduler_address))
         killer.join()
     assert found == alone

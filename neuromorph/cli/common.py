@@ -7,7 +7,7 @@ import json
 import sys
 import textwrap
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from neuromorph.energy import EnergyReport
     from neuromorph.network import Network
     from neuromorph.simulation import Run
+    from neuromorph.workers import Workers
 
 __all__ = [
     "Group",
@@ -38,6 +39,8 @@ __all__ = [
     "read_npz",
     "run_record",
     "samples_of",
+    "workers_of",
+    "workers_options",
 ]
 
 LINE = 100  # columns of printed text
@@ -59,6 +62,20 @@ data_option = click.option(
     help="Data set by name (such as mnist), the folder data sets lie in, or an .npz file with "
     "images and labels. Left out: the network's own data set, looked for in NEUROMORPH_DATA.",
 )
+
+
+def workers_options(jobs: str) -> Callable[[Any], Any]:
+    """``--jobs`` and ``--cluster``; ``jobs`` says what the processes do, and the default."""
+
+    def add(command: Any) -> Any:
+        command = click.option(
+            "--cluster",
+            metavar="ADDRESS",
+            help="Dask scheduler whose workers do it instead (extra cluster).",
+        )(command)
+        return click.option("--jobs", type=click.IntRange(min=1), help=jobs)(command)
+
+    return add
 
 
 class Group(click.Group):
@@ -136,6 +153,13 @@ def paragraph(text: str, *, indent: str = "  ") -> str:
         else line
         for line in text.split("\n")
     )
+
+
+def workers_of(jobs: int | None, cluster: str | None, *, default: int | None = 1) -> Workers:
+    """Who does the work: ``default`` processes where nothing is said."""
+    from neuromorph.workers import Workers
+
+    return Workers(jobs=default if jobs is None and cluster is None else jobs, cluster=cluster)
 
 
 # --- samples

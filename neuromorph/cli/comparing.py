@@ -17,6 +17,8 @@ from neuromorph.cli.common import (
     paragraph,
     prices_option,
     samples_of,
+    workers_of,
+    workers_options,
 )
 
 if TYPE_CHECKING:
@@ -105,10 +107,7 @@ def compare(
     "--samples", type=click.IntRange(min=1), default=1000, show_default=True,
     help="Samples behind the activity.",
 )  # fmt: skip
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes; default one for each processor."
-)
-@click.option("--cluster", metavar="ADDRESS", help="Dask scheduler to use instead (extra cluster).")
+@workers_options("Processes; default one for each processor.")
 @click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Table of all points.")
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="PNG of them.")
 @as_json
@@ -141,7 +140,8 @@ def sweep(
     target, table = load_chip(chip), load_prices(prices)
     parsed = [parse_axis(axis) for axis in axes]
     pairs, notes, _ = _measured(networks, data, samples, PACKINGS["2"])
-    rows = run_sweep(pairs, target, table, parsed, jobs=jobs, cluster=cluster)
+    workers = workers_of(jobs, cluster, default=None)
+    rows = run_sweep(pairs, target, table, parsed, workers=workers)
     record: dict[str, Any] = {"chip": target.name, "prices": table.name, "samples": samples}
     record |= {"points": rows, "notes": notes}
     if csv is not None:

@@ -1,34 +1,24 @@
 """Design space: many chips, formats and prices for the same networks.
 
 A point is one network with one value of every axis.  Networks have run before; a point maps,
-counts and prices.  Points that share a mapping go together, groups go to processes of this
-machine or to the workers of a Dask cluster, which repeats what a lost worker had.
+counts and prices.  Points that share a mapping go together to one of the workers.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
-from multiprocessing import get_context
 from typing import Any, get_args
 
 from neuromorph.chip import KEYS, Chip
 from neuromorph.compare.activity import Activity
 from neuromorph.compare.contenders import Contender, bid, place
 from neuromorph.energy import Prices, load_prices
-from neuromorph.errors import (
-    ChipError,
-    MappingError,
-    MissingDependencyError,
-    PriceError,
-    SimulationError,
-)
+from neuromorph.errors import ChipError, MappingError, PriceError
 from neuromorph.events import Dataflow
+from neuromorph.workers import ALONE, Workers
 
 __all__ = ["AXES", "Axis", "Plan", "pareto", "parse_axis", "sweep"]
 
@@ -96,8 +86,7 @@ def sweep(
     prices: Prices,
     axes: Sequence[Axis],
     *,
-    jobs: int | None = None,
-    cluster: str | None = None,
+    workers: Workers = ALONE,
 ) -> list[Row]:
     """Price every network at every combination of the axes' values.
 
@@ -110,10 +99,8 @@ def sweep(
         ``dataflow``, ``packing`` (bits of a ternary weight), ``batch``, ``prices`` (files),
         ``price.NAME`` (factor on a price, on ``sram`` or on ``static.PART``), or the dotted
         key of a number of the chip.
-    jobs : int, optional
-        Processes; default one for each processor.
-    cluster : str, optional
-        Address of a Dask scheduler, instead of processes.
+    workers : Workers
+        Who does it; the rows do not depend on it.
 
     Returns
     -------
@@ -128,10 +115,8 @@ def sweep(
         An axis twice, more than 100 000 points, or an impossible number.
     PriceError
         A price file that cannot be used, or a factor on a price that is not there.
-    MissingDependencyError
-        ``cluster`` without the extra ``cluster``.
-    SimulationError
-        No scheduler at the address of ``cluster``.
+    MissingDependencyError, SimulationError
+        As :meth:`Workers.each`.
 
     Examples
     --------
@@ -172,48 +157,13 @@ def sweep(
         for numbers in groups.values()
     ]
     rows: list[Row] = [{}] * len(points)
-    for numbers, found in _spread(tasks, jobs or os.cpu_count() or 1, cluster):
+    for numbers, found in workers.each(_group, tasks):
         for number, row in zip(numbers, found):
             rows[number] = row
     best = pareto(rows)
     for number, row in enumerate(rows):
         row["pareto"] = number in best
     return rows
-
-
-def _spread(
-    tasks: list[Any], jobs: int, cluster: str | None
-) -> Iterator[tuple[list[int], list[Row]]]:
-    """Results of all groups, as they come."""
-    if cluster is not None:
-        yield from _on_cluster(tasks, cluster)
-    elif jobs == 1 or len(tasks) == 1:
-        yield from map(_group, tasks)
-    else:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            for future in as_completed([pool.submit(_group, task) for task in tasks]):
-                yield future.result()
-
-
-def _on_cluster(tasks: list[Any], address: str) -> Iterator[tuple[list[int], list[Row]]]:
-    try:
-        from distributed import Client
-        from distributed import as_completed as completed
-    except ImportError:
-        raise MissingDependencyError(
-            "a cluster needs Dask, which is not installed; run: pip install 'neuromorph[cluster]'"
-        ) from None
-    try:
-        client = Client(address, timeout=20)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise SimulationError(
-            f"no Dask scheduler answers at {address!r}: {error or type(error).__name__}"
-        ) from None
-    with closing(client):
-        # a task whose worker dies goes to another one; retries are for what it raised
-        futures = [client.submit(_group, task, pure=False, retries=2) for task in tasks]
-        for future in completed(futures):
-            yield future.result()
 
 
 def _group(task: Any) -> tuple[list[int], list[Row]]:
