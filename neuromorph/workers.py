@@ -91,9 +91,7 @@ class Workers:
 ALONE = Workers(jobs=1)
 
 
-def _in_processes(
-    function: Callable[[Any], Any], tasks: Iterator[Any], jobs: int
-) -> Iterator[Any]:
+def _in_processes(function: Callable[[Any], Any], tasks: Iterator[Any], jobs: int) -> Iterator[Any]:
     """Tasks in processes; a killed one takes the pool along, so another pool goes on."""
     waiting: deque[Any] = deque()
     lives = LIVES

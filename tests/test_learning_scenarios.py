@@ -1,6 +1,7 @@
 """The scenarios: they run on the built-in digits, record what they promise, and draw it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from neuromorph.cli import main
 from neuromorph.errors import LearningError
 from neuromorph.learning.scenarios import SCENARIOS, Settings, draw, run_scenario
+from neuromorph.workers import Workers
 
 QUICK = {"data": "digits", "seeds": 1, "samples": 300, "passes": 1, "hidden": (32,)}
 
@@ -152,6 +154,18 @@ def test_results_follow_the_seed_alone(name):
     one, other = (run_scenario(name, settings).record for _ in range(2))
     assert one == other
     assert np.isfinite(one["samples"])
+
+
+def test_who_learns_changes_nothing():
+    """Seeds are learned apart; the few shots one draw after the other in each process."""
+    for name in ("online-scratch", "feedback-paths", "few-shot"):
+        settings = quick(name, samples=60, hidden=(16,), seeds=2)
+        if name == "feedback-paths":
+            settings = replace(settings, error="drtp")
+        side_by_side = replace(settings, workers=Workers(jobs=2))
+        found = [run_scenario(name, s) for s in (settings, side_by_side)]
+        assert found[0].record == found[1].record
+        assert str(found[0]) == str(found[1])
 
 
 @pytest.mark.parametrize(

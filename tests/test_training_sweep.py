@@ -13,6 +13,7 @@ from neuromorph.cli import main
 from neuromorph.errors import RecipeError
 from neuromorph.training import load_recipe, parse_recipe, sweep, train_seeds
 from neuromorph.training.sweep import parse_axis, vary
+from neuromorph.workers import Workers
 
 TEXT = """
 name = "tiny"
@@ -122,16 +123,29 @@ def test_command_prints_the_table(tmp_path):
     assert "activation.r = 0.9" in answer.stdout
 
 
-def test_seeds_side_by_side_are_the_same_networks(tmp_path):
-    from neuromorph.training import train_seeds
-
+@pytest.mark.parametrize("where", ["processes", "cluster"])
+def test_seeds_side_by_side_are_the_same_networks(where, tmp_path):
     recipe = parse_recipe(TEXT)
     one = train_seeds(recipe, 2, out=tmp_path / "one", progress=False)
-    two = train_seeds(recipe, 2, out=tmp_path / "two", jobs=2, progress=False)
+    out = {"out": tmp_path / "two", "progress": False}
+    if where == "processes":
+        two = train_seeds(recipe, 2, workers=Workers(jobs=2), **out)
+    else:
+        distributed = pytest.importorskip("distributed", reason="needs Dask (extra cluster)")
+        with distributed.LocalCluster(n_workers=2, dashboard_address=None) as local:
+            two = train_seeds(recipe, 2, workers=Workers(cluster=local.scheduler_address), **out)
     assert one["network"]["hash"] == two["network"]["hash"]
     assert one["seeds"] == two["seeds"]
-    with pytest.raises(RecipeError, match="jobs is 0; it must be at least 1"):
-        train_seeds(recipe, 2, out=tmp_path / "three", jobs=0)
+
+
+def test_a_cluster_that_writes_elsewhere(tmp_path, monkeypatch):
+    far = tmp_path / "far" / "checkpoint"
+    monkeypatch.setattr(Workers, "each", lambda self, function, tasks: (far for _ in tasks))
+    with pytest.raises(RecipeError, match=r"trained into .*far.checkpoint, which is not here; on"):
+        train_seeds(
+            parse_recipe(TEXT), 2, out=tmp_path / "out", workers=Workers(cluster="tcp://x:1"),
+            progress=False,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("seeds", [0, [], [1, 1], [-1], [2**64]])

@@ -74,7 +74,7 @@ def test_a_killed_worker_loses_nothing(several, tmp_path):
 
 
 def test_a_task_that_always_kills_is_named(several):
-    with pytest.raises(SimulationError, match="a task lost a .* again and again, as one that"):
+    with pytest.raises(SimulationError, match=r"a task lost a .* again and again, as one that"):
         list(several.each(killed, [1]))
 
 

@@ -13,6 +13,8 @@ from neuromorph.cli.common import (
     emit,
     paragraph,
     prices_option,
+    workers_of,
+    workers_options,
 )
 
 __all__ = ["learn_command"]
@@ -32,6 +34,7 @@ __all__ = ["learn_command"]
 @click.option("--samples", type=click.IntRange(min=1), help="Samples of the stream.")
 @click.option("--passes", type=click.IntRange(min=1), help="Times through the stream.")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds.")
+@workers_options("Seeds learned side by side, a process each; default 1.")
 @chip_option
 @prices_option
 @click.option(
@@ -52,6 +55,8 @@ def learn_command(
     samples: int | None,
     passes: int | None,
     seeds: int | None,
+    jobs: int | None,
+    cluster: str | None,
     chip: str,
     prices: str,
     picture: Path | None,
@@ -90,6 +95,7 @@ def learn_command(
             seeds=seeds,
             chip=chip,
             prices=prices,
+            workers=workers_of(jobs, cluster),
         ),
     )
     record, text = dict(result.record), str(result)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from neuromorph.cli.common import as_json, emit
+from neuromorph.cli.common import as_json, emit, workers_of, workers_options
 from neuromorph.events import format_table
 
 __all__ = ["train"]
@@ -32,13 +32,7 @@ __all__ = ["train"]
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for network, card, results and checkpoints; default: trained/NAME.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Seeds trained side by side, a process each.",
-)
+@workers_options("Seeds trained side by side, a process each; default 1.")
 @click.option(
     "--sweep",
     "axes",
@@ -55,7 +49,8 @@ def train(
     epochs: int | None,
     data: Path | None,
     out: Path | None,
-    jobs: int,
+    jobs: int | None,
+    cluster: str | None,
     axes: tuple[str, ...],
     quiet: bool,
     as_json: bool,
@@ -72,7 +67,7 @@ def train(
     options: dict[str, Any] = {
         "folder": data,
         "epochs": epochs,
-        "jobs": jobs,
+        "workers": workers_of(jobs, cluster),
         "progress": not quiet,
     }
     if axes:

@@ -8,11 +8,9 @@ accuracy (the lowest seed among equals); test images choose nothing.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import platform
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -31,6 +29,7 @@ from neuromorph.training.curves import can_draw, draw_curves
 from neuromorph.training.export import export
 from neuromorph.training.recipe import Recipe
 from neuromorph.training.train import Trained, Training, train
+from neuromorph.workers import ALONE, Workers
 from neuromorph.writing import write_whole
 
 __all__ = ["train_seeds"]
@@ -43,7 +42,7 @@ def train_seeds(
     folder: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str],
     epochs: int | None = None,
-    jobs: int = 1,
+    workers: Workers = ALONE,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train a recipe with several seeds and write what a network folder holds.
@@ -61,8 +60,8 @@ def train_seeds(
         finished seeds found there are not trained again.
     epochs : int, optional
         Length of the schedule instead of the recipe's.
-    jobs : int
-        How many seeds are trained side by side, a process each.
+    workers : Workers
+        Who trains, a seed each; the folder must be theirs too, under the same name.
     progress : bool
         Show a progress bar on standard error; nothing else is printed.
 
@@ -82,17 +81,17 @@ def train_seeds(
     ------
     RecipeError
         As :func:`neuromorph.training.train`; a seed named twice or negative;
-        jobs below 1.
+        a cluster that writes its checkpoints elsewhere.
     NetworkError
         The exported network differs from torch on a test image.
+    MissingDependencyError, SimulationError
+        As :meth:`neuromorph.workers.Workers.each`.
     """
-    if jobs < 1:
-        raise RecipeError(f"jobs is {jobs}; it must be at least 1")
     recipe = recipe.with_epochs(epochs)
     chosen = _seeds(recipe.training.seeds if seeds is None else seeds)
     out = Path(out)
-    if jobs > 1:
-        _side_by_side(recipe, chosen, folder, out, jobs, progress)
+    if not workers.alone:
+        _side_by_side(recipe, chosen, folder, out, workers, progress)
     results: list[dict[str, Any]] = []
     best: Trained | None = None
     for seed in chosen:
@@ -149,32 +148,29 @@ def _side_by_side(
     seeds: list[int],
     folder: str | os.PathLike[str] | None,
     out: Path,
-    jobs: int,
+    workers: Workers,
     progress: bool,
 ) -> None:
-    """Train seeds to their end in processes of their own; their checkpoints are the result."""
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(jobs, mp_context=context) as pool,
-        tqdm(total=len(seeds), desc=recipe.name, unit="seed", disable=not progress) as bar,
-    ):
-        waiting = [pool.submit(_to_checkpoint, recipe, seed, folder, out) for seed in seeds]
-        try:
-            for done in as_completed(waiting):
-                done.result()
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    """Train seeds to their end by workers; their checkpoints are the result."""
+    data = None if folder is None else Path(folder).resolve()  # others work elsewhere
+    tasks = [(recipe, seed, data, out.resolve()) for seed in seeds]
+    with tqdm(total=len(seeds), desc=recipe.name, unit="seed", disable=not progress) as bar:
+        for written in workers.each(_to_checkpoint, tasks):
+            if not written.exists():
+                raise RecipeError(
+                    f"a worker trained into {written}, which is not here; on a cluster, --out must "
+                    "be a folder that all its machines share under the same name"
+                )
+            bar.update()
 
 
-def _to_checkpoint(
-    recipe: Recipe, seed: int, folder: str | os.PathLike[str] | None, out: Path
-) -> None:
+def _to_checkpoint(task: tuple[Recipe, int, Path | None, Path]) -> Path:
     """Train to the end; the test images are left to whoever asks for the result."""
+    recipe, seed, folder, out = task
     training = Training(recipe, seed=seed, folder=folder, out=out)
     training.resume()
     training.run()
+    return training.checkpoint
 
 
 def _write_network(

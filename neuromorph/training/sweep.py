@@ -21,6 +21,7 @@ from neuromorph.errors import RecipeError
 from neuromorph.training.curves import can_draw, draw_sweep
 from neuromorph.training.recipe import Recipe, parse_recipe_dict
 from neuromorph.training.seeds import train_seeds
+from neuromorph.workers import ALONE, Workers
 from neuromorph.writing import write_whole
 
 __all__ = ["parse_axis", "sweep", "vary"]
@@ -89,7 +90,7 @@ def sweep(
     folder: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str],
     epochs: int | None = None,
-    jobs: int = 1,
+    workers: Workers = ALONE,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train every combination of values.
@@ -99,7 +100,7 @@ def sweep(
     recipe : Recipe
     axes : sequence of (str, list)
         Dotted keys and their values; see :func:`parse_axis`.
-    seeds, folder, epochs, jobs, progress
+    seeds, folder, epochs, workers, progress
         As for :func:`neuromorph.training.train_seeds`.
     out : path
         Gets ``sweep.json`` after each combination, a folder for each, and,
@@ -136,7 +137,7 @@ def sweep(
             folder=folder,
             out=out / name,
             epochs=epochs,
-            jobs=jobs,
+            workers=workers,
             progress=progress,
         )
         rows.append({"settings": settings, **_figures(result)})

@@ -20,6 +20,7 @@ from neuromorph.mapping import Mapping
 from neuromorph.network import Input, Network, load_network
 from neuromorph.plasticity import ErrorPath, Plastic, Rule, fresh
 from neuromorph.simulation import simulate
+from neuromorph.workers import ALONE, Workers
 
 __all__ = [
     "Curve",
@@ -55,7 +56,7 @@ class Settings:
 
     ``data`` is the name of a data set, or None for MNIST where it is there and
     the built-in digits where not; ``folder`` where to look.  ``samples`` and
-    ``seeds`` shorten or lengthen a run.
+    ``seeds`` shorten or lengthen a run; ``workers`` do the seeds.
     """
 
     data: str | None = None
@@ -68,6 +69,7 @@ class Settings:
     seeds: int | None = None
     chip: str = "gxnor45"
     prices: str = "horowitz45"
+    workers: Workers = ALONE
 
 
 class Curve(NamedTuple):

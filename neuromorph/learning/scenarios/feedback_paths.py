@@ -6,7 +6,8 @@ over no feedback at all, and what each costs in error packets and energy.
 
 from __future__ import annotations
 
-from typing import get_args
+from dataclasses import replace
+from typing import Any, get_args
 
 from neuromorph.learning.scenarios.common import (
     Curve,
@@ -30,28 +31,19 @@ __all__ = ["SCENARIO"]
 
 def run(settings: Settings) -> Result:
     """Learn the same stream with each path; ``settings.error`` picks a single one."""
-    data, entry, note = load(settings)
+    data, _, note = load(settings)
     states, hidden = settings.states or 63, settings.hidden or (256, 256)
     paths = (settings.error,) if settings.error else get_args(ErrorPath)
-    images, labels = data.train_images, data.train_labels
-    count = min(settings.samples or 20_000, len(images))
+    count = min(settings.samples or 20_000, len(data.train_images))
     seeds = range(settings.seeds or 1)
+    settings = replace(settings, data=data.name, states=states, hidden=hidden)
+    tasks = [(replace(settings, error=path), count, seed) for path in paths for seed in seeds]
+    learned = settings.workers.each(_learn, tasks)
     rows, curves, found = [], [], {}
     for path in paths:
-        accuracies, facts = [], []
-        for seed in seeds:
-            rule = scratch_rule(states, count, hidden, error=path, seed=seed)
-            session = Session.scratch(entry, hidden, data.classes, rule, settings)
-            which = order(len(images), seed, 0)[:count]
-
-            def measure(now: Session) -> float:
-                return 100 * now.accuracy(data.validation_images, data.validation_labels)
-
-            x, y = session.follow(images[which], labels[which], log_marks(count), measure)
-            if seed == 0:
-                curves.append(Curve(path, x, y))
-            accuracies.append(session.accuracy(data.test_images, data.test_labels))
-            facts.append(session.facts())
+        ways = [next(learned) for _ in seeds]
+        curves.append(Curve(path, *ways[0][0]))
+        accuracies, facts = [way[1] for way in ways], [way[2] for way in ways]
         mean, sd = mean_sd(accuracies)
         found[path] = {"accuracy": mean, "accuracy_sd": sd, "accuracies": accuracies, **facts[0]}
         rows.append(
@@ -93,6 +85,25 @@ def run(settings: Settings) -> Result:
         title=title,
         notes=(f"best: {percent(best['accuracy'])}", *([note] if note else [])),
     )
+
+
+def _learn(
+    task: tuple[Settings, int, int],
+) -> tuple[tuple[list[float], list[float]], float, dict[str, Any]]:
+    """One way of the errors with one seed: (curve, accuracy, facts)."""
+    settings, count, seed = task
+    data, entry, _ = load(settings)
+    states, hidden = settings.states or 0, settings.hidden or ()
+    rule = scratch_rule(states, count, hidden, error=settings.error, seed=seed)
+    session = Session.scratch(entry, hidden, data.classes, rule, settings)
+    which = order(len(data.train_images), seed, 0)[:count]
+
+    def measure(now: Session) -> float:
+        return 100 * now.accuracy(data.validation_images, data.validation_labels)
+
+    images, labels = data.train_images[which], data.train_labels[which]
+    curve = session.follow(images, labels, log_marks(count), measure)
+    return curve, session.accuracy(data.test_images, data.test_labels), session.facts()
 
 
 SCENARIO = Scenario(

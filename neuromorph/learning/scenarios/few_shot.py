@@ -9,6 +9,7 @@ classes over the k.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,25 +54,18 @@ def run(settings: Settings) -> Result:
     for turn in range(passes):
         which = old[order(len(old), 0, turn)[:count]]
         session.learn(data.train_images[which], data.train_labels[which])
-    base = session.state
     isold = ~np.isin(data.test_labels, NEW)
     before = session.accuracy(data.test_images[isold], data.test_labels[isold])
     rows: list[list[str]] = []
     found: dict[str, dict[str, Any]] = {}
     lines: dict[str, list[float]] = {"DST read-out": [], "prototype read-out": []}
-    old_means: dict[int, NDArray[np.float64]] | None = None
+    settings = replace(settings, data=data.name)
+    # a draw with all its shots is a task, so that the means of old classes are found once
+    draws = list(
+        settings.workers.each(_draw, [(session, settings, draw) for draw in range(repeats)])
+    )
     for shots in SHOTS:
-        scores: dict[str, list[tuple[float, float, float]]] = {name: [] for name in lines}
-        for draw in range(repeats):
-            picked = _shots(data, shots, draw)
-            learned = _teach(base, session, data, picked, shots, settings)
-            nearest, old_means = _prototype(session, base, data, picked, old_means)
-            for name, predictions in (
-                ("DST read-out", learned.predict(data.test_images)),
-                ("prototype read-out", nearest),
-            ):
-                right = predictions == data.test_labels
-                scores[name].append((right.mean(), right[~isold].mean(), right[isold].mean()))
+        scores = {name: [one[shots][name] for one in draws] for name in lines}
         found[str(shots)] = {}
         for name, values in scores.items():
             whole, new, kept = (list(map(float, column)) for column in zip(*values))
@@ -105,6 +99,29 @@ def run(settings: Settings) -> Result:
         y_label="test accuracy, all classes, %",
         notes=(note,) if note else (),
     )
+
+
+def _draw(
+    task: tuple[Session, Settings, int],
+) -> dict[int, dict[str, tuple[float, float, float]]]:
+    """Shots → read-out → accuracy on all, new and old classes, of one draw of the shots."""
+    session, settings, draw = task
+    data, _, _ = load(settings)
+    new = np.isin(data.test_labels, NEW)
+    base, old_means = session.state, None
+    found: dict[int, dict[str, tuple[float, float, float]]] = {}
+    for shots in SHOTS:
+        picked = _shots(data, shots, draw)
+        learned = _teach(base, session, data, picked, shots, settings)
+        nearest, old_means = _prototype(session, base, data, picked, old_means)
+        found[shots] = {}
+        for name, predictions in (
+            ("DST read-out", learned.predict(data.test_images)),
+            ("prototype read-out", nearest),
+        ):
+            right = predictions == data.test_labels
+            found[shots][name] = right.mean(), right[new].mean(), right[~new].mean()
+    return found
 
 
 def _shots(data: Dataset, shots: int, draw: int) -> NDArray[np.int64]:

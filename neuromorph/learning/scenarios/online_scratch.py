@@ -6,7 +6,8 @@ the share of energy that learning adds to inference.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from neuromorph.learning.scenarios.common import (
     Curve,
@@ -31,42 +32,20 @@ HIDDEN = {"mnist": (512,), "digits": (256,)}
 
 def run(settings: Settings) -> Result:
     """Learn from scratch; see :class:`Settings`."""
-    data, entry, note = load(settings)
-    states = settings.states or 63
-    passes = settings.passes or (1 if data.name == "mnist" else 10)
-    hidden = settings.hidden or HIDDEN[data.name]
-    images, labels = data.train_images, data.train_labels
-    count = min(settings.samples or len(images), len(images))
+    settings, count, note = _chosen(settings)
+    states, passes, hidden = settings.states or 0, settings.passes or 0, settings.hidden or ()
     seeds = range(settings.seeds or 3)
-    curves, accuracies, validation, facts = [], [], [], []
-    last: Network | None = None
-    for seed in seeds:
-        rule = scratch_rule(states, count * passes, hidden, error=settings.error or "bp", seed=seed)
-        session = Session.scratch(entry, hidden, data.classes, rule, settings)
-        picked = [order(len(images), seed, turn)[:count] for turn in range(passes)]
-
-        def measure(now: Session) -> float:
-            return 100 * now.accuracy(data.validation_images, data.validation_labels)
-
-        x, y = [], []
-        for turn, which in enumerate(picked):
-            marks = log_marks(count) if turn == 0 else [count]
-            at, found = session.follow(images[which], labels[which], marks, measure)
-            x += [turn * count + place for place in at]
-            y += found
-        curves.append(Curve(f"seed {seed}", x, y))
-        validation.append(y[-1] / 100)
-        accuracies.append(session.accuracy(data.test_images, data.test_labels))
-        facts.append(session.facts())
-        meta = {"data": data.name, "test_accuracy": accuracies[-1], "states": states}
-        last = session.state.network(f"{data.name}-learned", meta)
+    found = list(settings.workers.each(_learn, [(settings, count, seed) for seed in seeds]))
+    curves = [one.curve for one in found]
+    accuracies, facts = [one.accuracy for one in found], [one.facts for one in found]
+    validation = [one.curve.y[-1] / 100 for one in found]
     mean, sd = mean_sd(accuracies)
     record = {
         "scenario": SCENARIO.name,
-        "data": data.name,
+        "data": settings.data,
         "states": states,
         "hidden": list(hidden),
-        "error": settings.error or "bp",
+        "error": settings.error,
         "passes": passes,
         "seeds": len(seeds),
         "accuracy": mean,
@@ -90,14 +69,69 @@ def run(settings: Settings) -> Result:
         ["inference, J a sample", joules(energy["inference"])],
         ["learning, J a sample", joules(energy["learning"])],
     ]  # fmt: skip
-    title = f"online-scratch on {data.name}: {states} states, hidden {'-'.join(map(str, hidden))}"
+    title = (
+        f"online-scratch on {settings.data}: {states} states, hidden {'-'.join(map(str, hidden))}"
+    )
     return Result(
         record=record,
         tables=((title, ["what", f"mean of {len(seeds)} seeds"], rows),),
         curves=tuple(curves),
         title=title,
         notes=(note,) if note else (),
-        network=last,
+        network=found[-1].network,
+    )
+
+
+class _Found(NamedTuple):
+    """What came of one seed."""
+
+    curve: Curve
+    accuracy: float
+    facts: dict[str, Any]
+    network: Network
+
+
+def _chosen(settings: Settings) -> tuple[Settings, int, str]:
+    """Settings without a choice left, samples of a pass, and a note."""
+    data, _, note = load(settings)
+    count = min(settings.samples or len(data.train_images), len(data.train_images))
+    made = replace(
+        settings,
+        data=data.name,
+        states=settings.states or 63,
+        passes=settings.passes or (1 if data.name == "mnist" else 10),
+        hidden=settings.hidden or HIDDEN[data.name],
+        error=settings.error or "bp",
+    )
+    return made, count, note
+
+
+def _learn(task: tuple[Settings, int, int]) -> _Found:
+    """One seed; the settings leave no choice."""
+    settings, count, seed = task
+    data, entry, _ = load(settings)
+    states, passes, hidden = settings.states or 0, settings.passes or 0, settings.hidden or ()
+    images, labels = data.train_images, data.train_labels
+    rule = scratch_rule(states, count * passes, hidden, error=settings.error, seed=seed)
+    session = Session.scratch(entry, hidden, data.classes, rule, settings)
+
+    def measure(now: Session) -> float:
+        return 100 * now.accuracy(data.validation_images, data.validation_labels)
+
+    x, y = [], []
+    for turn in range(passes):
+        which = order(len(images), seed, turn)[:count]
+        marks = log_marks(count) if turn == 0 else [count]
+        at, found = session.follow(images[which], labels[which], marks, measure)
+        x += [turn * count + place for place in at]
+        y += found
+    accuracy = session.accuracy(data.test_images, data.test_labels)
+    meta = {"data": data.name, "test_accuracy": accuracy, "states": states}
+    return _Found(
+        curve=Curve(f"seed {seed}", x, y),
+        accuracy=accuracy,
+        facts=session.facts(),
+        network=session.state.network(f"{data.name}-learned", meta),
     )
 
 
