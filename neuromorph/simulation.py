@@ -20,6 +20,7 @@ from neuromorph.reference import brian2 as reference_brian2
 from neuromorph.reference import counting as reference_counting
 from neuromorph.trace import Detail, Recorder
 from neuromorph.trace.schema import TIMED_DETAILS, usual_detail
+from neuromorph.workers import ALONE, Workers
 
 __all__ = ["Mode", "Run", "simulate"]
 
@@ -27,6 +28,7 @@ Mode = Literal["reference", "count", "timed", "brian2"]
 
 # Samples run at a time: bounds the memory of the working arrays.
 CHUNK = {"reference": 64, "count": 4096, "brian2": 1024}
+SHARE = 4  # into so many parts a chunk is cut where several work
 # Bytes of levels kept of a stream, whose length nobody knows.
 LEVELS_KEPT = 256 << 20
 # Bytes of counts of single samples kept of a stream; beyond, they are summed.
@@ -126,6 +128,7 @@ def simulate(
     labels: ArrayLike | None = None,
     trace: str | os.PathLike[str] | Recorder | None = None,
     detail: Detail | None = None,
+    workers: Workers = ALONE,
 ) -> Run:
     """Run samples through a mapped network.
 
@@ -153,6 +156,9 @@ def simulate(
     detail : {"counts", "spikes", "packets", "hops"}, optional
         What the trace holds; packets (the default) and hops need the timed
         mode, else spikes.
+    workers : Workers
+        Who runs the samples, some at a time; not in timed mode.  Nothing
+        depends on it.  Alone, the mode ``count`` uses all processors too.
 
     Returns
     -------
@@ -165,9 +171,10 @@ def simulate(
     SimulationError
         No samples, labels that are not one integer a sample, an unknown mode
         or detail, a detail or trace the mode does not have, or, in timed mode,
-        a deadlock of full buffers; names the cycle.
+        a deadlock of full buffers; names the cycle.  Several workers in timed
+        mode, and as :meth:`~neuromorph.workers.Workers.each`.
     MissingDependencyError
-        Mode ``brian2`` without Brian2.
+        Mode ``brian2`` without Brian2, a cluster without Dask.
     ChipError
         The timed mode on a chip whose times are not published.
     TraceError
@@ -201,23 +208,28 @@ def simulate(
         raise SimulationError("mode 'brian2' is for checks and records no trace; use another mode")
     if mode == "timed":
         mapping.chip.times()
-    pieces, samples = _pieces(mapping, inputs, mode)
+        if not workers.alone:
+            raise SimulationError(
+                "mode 'timed' runs all samples in one time, so one process runs them; use mode "
+                "'count' for several"
+            )
+    pieces, samples = _pieces(mapping, inputs, mode, 1 if workers.alone else SHARE)
     streamed = isinstance(inputs, (Iterator, np.memmap))
     known = None if labels is None else _labels(labels, samples)
     if trace is None:
-        return _run(mapping, pieces, samples, streamed, mode, known, None)
+        return _run(mapping, pieces, samples, streamed, mode, known, None, workers)
     if not isinstance(trace, Recorder):
         trace = Recorder(trace, mapping, detail=detail, mode=mode)
     with trace as recorder:
-        run = _run(mapping, pieces, samples, streamed, mode, known, recorder)
+        run = _run(mapping, pieces, samples, streamed, mode, known, recorder, workers)
     return run
 
 
 def _pieces(
-    mapping: Mapping, inputs: ArrayLike | Iterator[ArrayLike], mode: Mode
+    mapping: Mapping, inputs: ArrayLike | Iterator[ArrayLike], mode: Mode, share: int
 ) -> tuple[Iterator[NDArray[np.int16]], int | None]:
     """(encoded samples piece by piece, how many there are if that is known)."""
-    encode, size = mapping.network.encode, CHUNK.get(mode, 0)
+    encode, size = mapping.network.encode, CHUNK.get(mode, 0) // share
     lazy = isinstance(inputs, (Iterator, np.memmap))
     if lazy and mode == "timed":
         raise SimulationError("mode 'timed' takes all samples at once; give it an array in memory")
@@ -271,6 +283,18 @@ def _record(
     return take
 
 
+def _count(
+    task: tuple[Mapping, NDArray[np.int16], Mode, int],
+) -> tuple[NDArray[np.int16], Tally]:
+    """Encoded samples and what came of them, in a mode without time."""
+    mapping, encoded, mode, threads = task
+    if mode == "count":
+        return encoded, kernel_counting.count(mapping, encoded, threads=threads)
+    if mode == "brian2":
+        return encoded, reference_brian2.count(mapping, encoded)
+    return encoded, reference_counting.count(mapping, encoded)
+
+
 def _run(
     mapping: Mapping,
     pieces: Iterator[NDArray[np.int16]],
@@ -279,27 +303,28 @@ def _run(
     mode: Mode,
     labels: NDArray[np.int64] | None,
     recorder: Recorder | None,
+    workers: Workers,
 ) -> Run:
     tallies: list[Tally] = []
     counts: list[Counts] = []
     done, held, keep_levels = 0, 0, True
     with tqdm(total=samples, unit="sample", disable=None, delay=1.0, leave=False) as bar:
-        for encoded in pieces:
-            if mode == "timed":
-                tally = kernel_timed.timed(
-                    mapping,
-                    encoded,
-                    sink=None if recorder is None else recorder.sink("packets"),
-                    hops=None if recorder is None else recorder.sink("hops"),
-                    progress=lambda n: bar.update(n - bar.n) and None,
-                    parts=None if recorder is None else _record(recorder, encoded, labels),
-                )
-            elif mode == "count":
-                tally = kernel_counting.count(mapping, encoded, threads=os.cpu_count() or 1)
-            elif mode == "brian2":
-                tally = reference_brian2.count(mapping, encoded)
-            else:
-                tally = reference_counting.count(mapping, encoded)
+
+        def in_time(encoded: NDArray[np.int16]) -> tuple[NDArray[np.int16], Tally]:
+            tally = kernel_timed.timed(
+                mapping,
+                encoded,
+                sink=None if recorder is None else recorder.sink("packets"),
+                hops=None if recorder is None else recorder.sink("hops"),
+                progress=lambda n: bar.update(n - bar.n) and None,
+                parts=None if recorder is None else _record(recorder, encoded, labels),
+            )
+            return encoded, tally
+
+        threads = (os.cpu_count() or 1) if workers.alone else 1
+        tasks = ((mapping, encoded, mode, threads) for encoded in pieces)
+        found = map(in_time, pieces) if mode == "timed" else workers.each(_count, tasks)
+        for encoded, tally in found:
             part = complete(mapping, tally)
             known = None if labels is None else labels[done : done + len(encoded)]
             done += len(encoded)

@@ -1,5 +1,6 @@
 """Data sets that are not in memory: memory-mapped arrays and iterators of batches."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import neuromorph as nm
 from neuromorph import simulation
 from neuromorph.errors import NetworkError, SimulationError
+from neuromorph.trace import difference
+from neuromorph.workers import Workers
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +130,30 @@ def test_bad_batches_are_refused(mapping, images, tmp_path):
 def test_timed_takes_all_samples_at_once(mapping, images):
     with pytest.raises(SimulationError, match="mode 'timed' takes all samples at once"):
         nm.simulate(mapping, iter([images]), mode="timed")
+
+
+@pytest.mark.parametrize("where", ["processes", "cluster"])
+@pytest.mark.parametrize("mode", ["count", "reference"])
+def test_who_runs_the_samples_changes_nothing(where, mode, mapping, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(simulation, "CHUNK", dict.fromkeys(("count", "reference"), 160))
+    alone = nm.simulate(mapping, images, mode=mode, trace=tmp_path / "alone.h5")
+    if where == "processes":
+        workers = contextlib.nullcontext(Workers(jobs=2))
+    else:
+        distributed = pytest.importorskip("distributed", reason="needs Dask (extra cluster)")
+        workers = distributed.LocalCluster(n_workers=2, dashboard_address=None)
+    with workers as who:
+        if where == "cluster":
+            who = Workers(cluster=who.scheduler_address)
+        shared = nm.simulate(mapping, images, mode=mode, trace=tmp_path / "shared.h5", workers=who)
+    assert shared.counts == alone.counts
+    assert np.array_equal(shared.outputs, alone.outputs)
+    for stage in mapping.network.stages[:-1]:
+        assert np.array_equal(shared.levels(stage.name), alone.levels(stage.name))
+    with nm.Trace(tmp_path / "alone.h5") as one, nm.Trace(tmp_path / "shared.h5") as other:
+        assert difference(one, other) is None
+
+
+def test_timed_is_run_by_one(mapping, images):
+    with pytest.raises(SimulationError, match="mode 'timed' runs all samples in one time, so one"):
+        nm.simulate(mapping, images, mode="timed", workers=Workers(jobs=2))

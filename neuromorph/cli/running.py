@@ -18,6 +18,8 @@ from neuromorph.cli.common import (
     prices_option,
     run_record,
     samples_of,
+    workers_of,
+    workers_options,
 )
 
 if TYPE_CHECKING:
@@ -103,6 +105,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option(
     "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the run as SVG."
 )
+@workers_options("Processes that share the samples; default 1, whose threads use all processors.")
 @as_json
 def run(
     network: str,
@@ -116,6 +119,8 @@ def run(
     compression: str | None,
     interval_s: float | None,
     picture: Path | None,
+    jobs: int | None,
+    cluster: str | None,
     as_json: bool,
 ) -> None:
     """Run NETWORK on a chip over the test images of a data set.
@@ -144,7 +149,10 @@ def run(
     recorder = None
     if trace is not None and compression is not None:
         recorder = Recorder(trace, mapping, **chosen, compression=compression)  # type: ignore[arg-type]
-    result = simulate(mapping, images, labels=labels, trace=recorder or trace, **chosen)
+    workers = workers_of(jobs, cluster)
+    result = simulate(
+        mapping, images, labels=labels, trace=recorder or trace, workers=workers, **chosen
+    )
     report = estimate_energy(result.counts, table, interval_s=interval_s)
     record = run_record(result, labels, report)
     if picture is not None:
