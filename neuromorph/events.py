@@ -23,7 +23,6 @@ __all__ = [
     "Counts",
     "Dataflow",
     "Hardware",
-    "Totals",
     "format_table",
     "html_table",
 ]
@@ -67,7 +66,6 @@ ACTIONS: dict[str, str] = {
     "partial_out": "partial sums that are not zero, sent to the core that owns the neuron",
     "partial_in": "partial sums arriving",
 }
-_INDEX = {name: i for i, name in enumerate(ACTIONS)}
 
 # What learning does beside the inference it learns from; a table of its own, so that
 # inference alone never carries it.
@@ -89,6 +87,10 @@ LEARNING_ACTIONS: dict[str, str] = {
     "accumulator_bits": "bits of mini-batch accumulators read and written",
 }
 
+# What a printed table shows.
+_COLUMNS = ("spike_in", "xnor_event", "graded_event", "skip_act", "skip_weight", "spike_out")
+_LEARNING_COLUMNS = ("error_event", "error_packet", "dst_attempt", "dst_transition")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
@@ -105,7 +107,7 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Counts:
-    """Integer tallies: sample × row × action.
+    """Integer tallies: sample × row × action, of inference or of learning.
 
     Two Counts are equal when labels and tallies are; time does not take part,
     since only the timed mode knows it.  Arrays are taken over, not copied, and
@@ -114,7 +116,7 @@ class Counts:
     Parameters
     ----------
     values : int64 array, shape (samples, rows, actions)
-        Actions in the order of :data:`ACTIONS`.
+        Actions in the order of ``actions``.
     layers : sequence of str, one a row
         Layer of each row; row 0 is ``"input"``.
     cores : int array, one a row
@@ -128,12 +130,16 @@ class Counts:
         Ticks in which the core was busy, summed over the run.
     inferences : int, optional
         Given, ``values`` is one table of sums over so many samples.
+    actions : sequence of str
+        Names of the last axis: those of :data:`ACTIONS`, or of
+        :data:`LEARNING_ACTIONS`.
 
     Raises
     ------
     SimulationError
         Arrays that are not integers or do not fit together, a negative tally,
-        or one that breaks xnor + graded + skip_act + skip_weight = pairs.
+        or, of inference, one that breaks xnor + graded + skip_act + skip_weight
+        = pairs.
     """
 
     values: NDArray[np.int64]
@@ -144,9 +150,16 @@ class Counts:
     ticks: int | None = None
     active_ticks: NDArray[np.int64] | None = field(default=None)
     inferences: int | None = None
+    actions: tuple[str, ...] = tuple(ACTIONS)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "actions", tuple(self.actions))
+        if self.actions not in (tuple(ACTIONS), tuple(LEARNING_ACTIONS)):
+            raise SimulationError(
+                f"counts are of {', '.join(self.actions[:3])}, …; they must be of all actions of "
+                "inference (ACTIONS) or all of learning (LEARNING_ACTIONS), in their order"
+            )
         for what in ("values", "cores", "pairs", "active_ticks"):
             given = getattr(self, what)
             if given is None and what == "active_ticks":
@@ -158,10 +171,10 @@ class Counts:
             array.setflags(write=False)
             object.__setattr__(self, what, array)
         rows = len(self.layers)
-        if self.values.ndim != 3 or self.values.shape[1:] != (rows, len(ACTIONS)):
+        if self.values.ndim != 3 or self.values.shape[1:] != (rows, len(self.actions)):
             raise SimulationError(
                 f"counts have shape {list(self.values.shape)}; need [samples, {rows}, "
-                f"{len(ACTIONS)}]"
+                f"{len(self.actions)}]"
             )
         for what in ("cores", "pairs", "active_ticks"):
             array = getattr(self, what)
@@ -176,6 +189,10 @@ class Counts:
             )
         if self.values.size and int(self.values.min()) < 0:
             raise SimulationError("counts hold a negative tally")
+        if self.actions == tuple(ACTIONS):
+            self._check_pairs()
+
+    def _check_pairs(self) -> None:
         parts = ("xnor_event", "graded_event", "skip_act", "skip_weight")
         found = np.stack([self[part] for part in parts]).sum(axis=0)
         pairs = self.pairs * (self.inferences or 1)
@@ -190,13 +207,14 @@ class Counts:
 
     def __getitem__(self, action: str) -> NDArray[np.int64]:
         """Tallies of one action, shape (samples, rows)."""
-        if action not in _INDEX:
-            raise KeyError(f"no action {action!r}; actions are {', '.join(ACTIONS)}")
-        return self.values[:, :, _INDEX[action]]
+        if action not in self.actions:
+            raise KeyError(f"no action {action!r}; actions are {', '.join(self.actions)}")
+        return self.values[:, :, self.actions.index(action)]
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Counts)
+            and self.actions == other.actions
             and self.layers == other.layers
             and self.inferences == other.inferences
             and np.array_equal(self.cores, other.cores)
@@ -213,11 +231,6 @@ class Counts:
     def samples(self) -> int:
         """Number of inferences."""
         return len(self.values) if self.inferences is None else self.inferences
-
-    @property
-    def actions(self) -> tuple[str, ...]:
-        """Names of the last axis."""
-        return tuple(ACTIONS)
 
     def total(self, action: str) -> int:
         """One action summed over everything."""
@@ -254,12 +267,13 @@ class Counts:
     def resting_by_layer(self) -> dict[str, float]:
         """Resting fraction of every layer that has synapses."""
         result = {}
+        xnor, graded = (self.actions.index(a) for a in ("xnor_event", "graded_event"))
         for layer, totals in self.by_layer().items():
             dense = self.samples * sum(
                 int(p) for name, p in zip(self.layers, self.pairs) if name == layer
             )
             if dense:
-                events = int(totals[_INDEX["xnor_event"]] + totals[_INDEX["graded_event"]])
+                events = int(totals[xnor] + totals[graded])
                 result[layer] = 1.0 - events / dense
         return result
 
@@ -278,7 +292,8 @@ class Counts:
             raise SimulationError("no counts to join")
         for place, part in enumerate(parts):
             if (
-                part.layers != parts[0].layers
+                part.actions != parts[0].actions
+                or part.layers != parts[0].layers
                 or not np.array_equal(part.cores, parts[0].cores)
                 or not np.array_equal(part.pairs, parts[0].pairs)
                 or part.hardware != parts[0].hardware
@@ -308,84 +323,24 @@ class Counts:
         return replace(self, values=values, inferences=self.samples)
 
     def __str__(self) -> str:
-        columns = ("spike_in", "xnor_event", "graded_event", "skip_act", "skip_weight", "spike_out")
+        learning = self.actions == tuple(LEARNING_ACTIONS)
+        columns = _LEARNING_COLUMNS if learning else _COLUMNS
+        places = [self.actions.index(c) for c in columns]
         n = max(self.samples, 1)
-        rest = self.resting_by_layer()
+        rest = {} if learning else self.resting_by_layer()
         rows = [
             [
                 layer,
-                *(f"{totals[_INDEX[c]] / n:,.1f}" for c in columns),
-                f"{rest[layer]:.1%}" if layer in rest else "",
+                *(f"{totals[place] / n:,.1f}" for place in places),
+                *([] if learning else [f"{rest[layer]:.1%}" if layer in rest else ""]),
             ]
             for layer, totals in self.by_layer().items()
         ]
+        header = ["layer", *columns, *([] if learning else ["resting"])]
         return (
             f"counts per inference, mean of {self.samples} on {self.hardware.chip}\n"
-            + format_table(["layer", *columns, "resting"], rows)
+            + format_table(header, rows)
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Totals:
-    """Tallies summed over samples: row × action, of inference or of learning.
-
-    Parameters
-    ----------
-    actions : sequence of str
-        Names of the last axis: those of :data:`ACTIONS` or of
-        :data:`LEARNING_ACTIONS`.
-    values : int64 array, shape (rows, actions)
-    layers : sequence of str, one a row
-    samples : int
-        Samples the sums are over.
-    hardware : Hardware
-
-    Raises
-    ------
-    SimulationError
-        Arrays that do not fit together, or a negative tally.
-    """
-
-    actions: tuple[str, ...]
-    values: NDArray[np.int64]
-    layers: tuple[str, ...]
-    samples: int
-    hardware: Hardware
-    ticks: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "actions", tuple(self.actions))
-        object.__setattr__(self, "layers", tuple(self.layers))
-        shape = (len(self.layers), len(self.actions))
-        if self.values.dtype.kind not in "iu" or self.values.shape != shape:
-            raise SimulationError(
-                f"totals are {self.values.dtype} of shape {list(self.values.shape)}; "
-                f"need integers of shape {list(shape)}"
-            )
-        if self.values.size and int(self.values.min()) < 0:
-            raise SimulationError("totals hold a negative tally")
-        self.values.setflags(write=False)
-
-    def __getitem__(self, action: str) -> NDArray[np.int64]:
-        """Tallies of one action, one a row."""
-        if action not in self.actions:
-            raise KeyError(f"no action {action!r}; actions are {', '.join(self.actions)}")
-        return self.values[:, self.actions.index(action)]
-
-    def total(self, action: str) -> int:
-        """One action summed over everything."""
-        return int(self[action].sum())
-
-    def per_sample(self, action: str) -> float:
-        """Mean of one action over the samples."""
-        return self.total(action) / self.samples if self.samples else 0.0
-
-    def by_layer(self) -> dict[str, NDArray[np.int64]]:
-        """Totals over cores: layer → (actions,)."""
-        return {
-            layer: self.values[[name == layer for name in self.layers]].sum(axis=0)
-            for layer in dict.fromkeys(self.layers)
-        }
 
 
 def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

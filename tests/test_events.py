@@ -354,36 +354,46 @@ def test_learning_actions_are_a_table_of_their_own():
     assert len(set(events.LEARNING_ACTIONS.values())) == len(events.LEARNING_ACTIONS)
 
 
-def totals(**given):
+def learned(**given):
     names = tuple(events.LEARNING_ACTIONS)
-    values = np.arange(3 * len(names)).reshape(3, len(names))
     hardware = Hardware(
         chip="c", dataflow="scatter", tick_s=1e-9, cores_used=2,
         synapse_memory_bits=8, state_memory_bits=8, axon_memory_bits=8,
     )  # fmt: skip
     settings = {
         "actions": names,
-        "values": values,
+        "values": np.arange(3 * len(names)).reshape(1, 3, len(names)),
         "layers": ("input", "a", "a"),
-        "samples": 4,
+        "cores": np.array([-1, 0, 1]),
+        "pairs": np.array([0, 7, 7]),
+        "inferences": 4,
         "hardware": hardware,
     }
-    return events.Totals(**{**settings, **given})
+    return events.Counts(**{**settings, **given})
 
 
-def test_totals_add_up_by_action_and_layer():
-    found = totals()
+def test_counts_of_learning_add_up_by_action_and_layer():
+    found = learned()
     n = len(events.LEARNING_ACTIONS)
     place = list(events.LEARNING_ACTIONS).index("dst_attempt")
     assert found.total("dst_attempt") == 3 * place + 3 * n
-    assert found.per_sample("dst_attempt") == found.total("dst_attempt") / 4
-    assert found.by_layer()["a"].tolist() == (found.values[1] + found.values[2]).tolist()
-    with pytest.raises(KeyError, match="no action 'acc_add'"):
+    assert found.per_inference("dst_attempt") == found.total("dst_attempt") / 4
+    assert found.by_layer()["a"].tolist() == (found.values[0, 1] + found.values[0, 2]).tolist()
+    assert f"{3 * n / 4 + place / 2:,.1f}" in str(found).splitlines()[-1]
+    with pytest.raises(KeyError, match="no action 'acc_add'; actions are margin_cmp, "):
         found["acc_add"]
+    both = events.Counts.join([found, found])
+    assert (both.samples, both.total("lut_read")) == (8, 2 * found.total("lut_read"))
 
 
-def test_totals_refuse_what_does_not_fit():
-    with pytest.raises(SimulationError, match=r"totals are int64 of shape \[2, 2\]; need integers"):
-        totals(values=np.zeros((2, 2), np.int64))
-    with pytest.raises(SimulationError, match="totals hold a negative tally"):
-        totals(values=np.full((3, len(events.LEARNING_ACTIONS)), -1))
+def test_counts_of_other_actions_are_refused():
+    with pytest.raises(SimulationError, match=r"counts are of margin_cmp, lut_read, …; they must"):
+        learned(actions=("margin_cmp", "lut_read"))
+    nothing = np.zeros((1, 3, len(ACTIONS)), np.int64)
+    other = learned(values=nothing, actions=ACTIONS, pairs=np.zeros(3, np.int64))
+    with pytest.raises(SimulationError, match="of another mapping than the first"):
+        events.Counts.join([learned(), other])
+    with pytest.raises(SimulationError, match=r"counts have shape \[1, 3, 2\]; need \[samples, 3"):
+        learned(values=np.zeros((1, 3, 2), np.int64))
+    with pytest.raises(SimulationError, match="counts hold a negative tally"):
+        learned(values=np.full((1, 3, len(events.LEARNING_ACTIONS)), -1))

@@ -13,7 +13,7 @@ import neuromorph as nm
 from networks import random_levels
 from neuromorph.energy import estimate_energy, load_prices
 from neuromorph.errors import LearningError, NetworkError
-from neuromorph.events import LEARNING_ACTIONS, Dataflow
+from neuromorph.events import LEARNING_ACTIONS, Counts, Dataflow
 from neuromorph.kernels import learning as kernel
 from neuromorph.learning import (
     Plastic,
@@ -153,7 +153,7 @@ def test_with_nothing_to_learn_the_counts_are_those_of_a_run(seed):
     learned = learn(map_for(network, CHIP, rule), (images, predicted), rule=rule)
     assert learned.inference.layers == learned.mapping.row_layers
     same = nm.simulate(learned.mapping, images)
-    assert (learned.inference.values == same.counts.values.sum(axis=0)).all()
+    assert learned.inference == same.counts.summed()
     if learned.learning.total("error_event") == 0:
         busy = {a for a in LEARNING_ACTIONS if learned.learning.total(a)}
         assert busy <= {"margin_cmp", "error_packet", "error_hop", "accumulator_bits"}
@@ -193,7 +193,7 @@ def test_batches_of_a_stream_do_not_matter():
         for one, two in zip(whole.state.layers, other.state.layers):
             assert (one.states == two.states).all()
             assert (one.gradient == two.gradient).all()
-    assert (whole.learning.values == streamed.learning.values).all()
+    assert whole.learning == streamed.learning == Counts.join([half.learning, resumed.learning])
     assert "2 samples wait for the rest of their mini-batch of 4" in half.note
 
 
@@ -220,8 +220,8 @@ def test_learning_is_priced_apart_from_inference():
     for prices in ("horowitz45", "generic22"):
         table = load_prices(prices)
         assert not table.unpriced(LEARNING_ACTIONS)
-        for totals in (learned.inference, learned.learning):
-            report = estimate_energy(totals, table)
+        for counts in (learned.inference, learned.learning):
+            report = estimate_energy(counts, table)
             assert report.figures["dynamic"].nominal > 0
     # one term by hand: attempts × price
     report = estimate_energy(learned.learning, load_prices("horowitz45"))
@@ -377,9 +377,7 @@ def test_every_dataflow_infers_while_learning_as_in_a_run(dataflow):
     images = random_levels(rng, 1, (20, *network.input.shape), 0.6)
     mapping = map_for(network, chip, rule)
     learned = learn(mapping, (images, np.zeros(20, int)), rule=rule)
-    assert (
-        learned.inference.values == nm.simulate(mapping, images).counts.values.sum(axis=0)
-    ).all()
+    assert learned.inference == nm.simulate(mapping, images).counts.summed()
 
 
 def test_spaces_the_rule_cannot_move_in():

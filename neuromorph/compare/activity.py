@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import load_chip
-from neuromorph.events import ACTIONS, Totals
+from neuromorph.events import Counts
 from neuromorph.mapping import COUNTED, Form, Mapping, map_network, tabulate
 from neuromorph.network import Network, Stage
 from neuromorph.simulation import simulate
 
-__all__ = ["Activity", "accumulator_bits", "measure", "totals"]
+__all__ = ["Activity", "accumulator_bits", "counts_of", "measure"]
 
 Array = NDArray[np.int64]
 ROOM = 1 << 30  # of everything in a core: a whole layer fits
@@ -101,19 +101,20 @@ def _spikes(stage: Stage, levels: NDArray[Any]) -> Iterator[tuple[Array, Array]]
         yield sent, sent if bit == 0 else np.zeros_like(sent)
 
 
-def totals(activity: Activity, mapping: Mapping, form: Form | None = None) -> Totals:
-    """Counts of all samples on a mapping of the same network."""
+def counts_of(activity: Activity, mapping: Mapping, form: Form | None = None) -> Counts:
+    """Counts of all samples, summed, on a mapping of the same network."""
     counted = {name: np.zeros((1, mapping.rows), np.int64) for name in COUNTED}
     for index, stage in enumerate(mapping.network.stages):
         _synapses(activity, mapping, index, stage, counted)
         _packets(activity, mapping, index, counted)
     table = tabulate(mapping, counted, samples=activity.samples, form=form or Form())
-    return Totals(
-        actions=tuple(ACTIONS),
-        values=table[0],
+    return Counts(
+        values=table,
         layers=mapping.row_layers,
-        samples=activity.samples,
+        cores=mapping.row_cores,
+        pairs=mapping.pairs,
         hardware=mapping.hardware,
+        inferences=activity.samples,
     )
 
 

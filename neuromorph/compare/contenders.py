@@ -16,10 +16,10 @@ from typing import Any, get_args
 import numpy as np
 
 from neuromorph.chip import Chip
-from neuromorph.compare.activity import Activity, accumulator_bits, totals
+from neuromorph.compare.activity import Activity, accumulator_bits, counts_of
 from neuromorph.energy import EnergyReport, Prices, estimate_energy
 from neuromorph.errors import MappingError, NetworkError
-from neuromorph.events import Dataflow, Totals
+from neuromorph.events import Counts, Dataflow
 from neuromorph.mapping import Form, Mapping, map_network
 from neuromorph.mapping.dataflow import WORD_BITS, level_bits
 from neuromorph.network import Network, find_network, load_network
@@ -154,7 +154,7 @@ class Bid:
 
     dataflow: Dataflow
     report: EnergyReport
-    totals: Totals
+    counts: Counts
     latency_s: float | None
     cores: int
 
@@ -184,18 +184,18 @@ def bid(
         entry = max(held)
     chip = replace(mapping.chip, dataflow=dataflow, axon_entry_bits=entry, text="")
     placed = replace(mapping, chip=chip)
-    counts = totals(activity, placed, form)
+    counts = counts_of(activity, placed, form)
     seconds = latency_s(placed, counts, contender.weight_bits)
     return Bid(
         dataflow=dataflow,
         report=estimate_energy(counts, prices, interval_s=interval_s or seconds, draws=draws),
-        totals=counts,
+        counts=counts,
         latency_s=seconds,
         cores=mapping.cores_used,
     )
 
 
-def latency_s(mapping: Mapping, counts: Totals, weight_bits: Fraction) -> float | None:
+def latency_s(mapping: Mapping, counts: Counts, weight_bits: Fraction) -> float | None:
     """Seconds from first input to read-out: layer after layer, each as slow as its busiest core.
 
     Service times of the chip and mean work of the core; no waiting, no overlap of layers.
@@ -210,13 +210,13 @@ def latency_s(mapping: Mapping, counts: Totals, weight_bits: Fraction) -> float 
     times = replace(chip, dataflow="scatter").times()  # the timed mode has no other
     n = counts.samples
     lanes = max(1, int(times.synapse_lanes * LANE_BITS / weight_bits))
-    port = counts["packet_out"][0] / n * times.inject
+    port = counts["packet_out"][0, 0] / n * times.inject
     ticks = 0.0
     for index, rows in enumerate(mapping.stage_rows):
         slowest = port if index == 0 else 0.0
         for row in rows:
             s = mapping.slices[row - 1]
-            tally = {a: counts[a][row] / n for a in counts.actions}
+            tally = {a: counts[a][0, row] / n for a in counts.actions}
             arriving = tally["spike_in"]
             if chip.dataflow == "scatter":
                 pairs = int(mapping.pairs[row]) - tally["skip_act"]

@@ -51,7 +51,7 @@ class Entry:
 
     def count(self, *actions: str) -> float:
         """Tallies of actions in one inference."""
-        return sum(self.best.totals.per_sample(a) for a in actions)
+        return sum(self.best.counts.per_inference(a) for a in actions)
 
     @property
     def dense(self) -> int:
@@ -65,7 +65,7 @@ class Entry:
         A layer counts as accumulates where every level that arrives is −1, 0 or 1.
         """
         acs = macs = 0.0
-        counts = self.best.totals
+        counts = self.best.counts
         for stage in self.contender.network.stages:
             row = counts.by_layer()[stage.name]
             made = sum(row[counts.actions.index(a)] for a in ("xnor_event", "graded_event"))

@@ -21,7 +21,7 @@ from neuromorph.energy.prices import AXON_ENTRY_BITS, BANDS, MEMORIES, Prices
 from neuromorph.energy.report import EnergyReport
 from neuromorph.energy.terms import Floats, Swing, Term
 from neuromorph.errors import PriceError, check_type
-from neuromorph.events import Counts, Hardware, Totals
+from neuromorph.events import Counts, Hardware
 
 __all__ = ["estimate_energy"]
 
@@ -30,7 +30,7 @@ MAX_INTERVAL_S = 1e9  # some thirty years
 
 
 def estimate_energy(
-    counts: Counts | Totals,
+    counts: Counts,
     prices: Prices,
     *,
     interval_s: float | None = None,
@@ -41,7 +41,7 @@ def estimate_energy(
 
     Parameters
     ----------
-    counts : Counts or Totals
+    counts : Counts
         Of a run, or of what learning did.
     prices : Prices
         See :func:`neuromorph.energy.load_prices`.
@@ -69,8 +69,7 @@ def estimate_energy(
     Time and memory: the samples are summed first, so the rest does not depend
     on their number.
     """
-    if not isinstance(counts, Totals):
-        check_type(counts, Counts, "counts", PriceError, "give run.counts or trace.counts")
+    check_type(counts, Counts, "counts", PriceError, "give run.counts or trace.counts")
     check_type(prices, Prices, "prices", PriceError, "give load_prices(name)")
     if counts.samples == 0:
         raise PriceError("counts hold no samples; there is no inference to price")

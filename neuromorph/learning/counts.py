@@ -1,13 +1,14 @@
-"""What learning did, as totals of actions on the cores of a mapping."""
+"""What learning did, as counts of actions on the cores of a mapping."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorph.events import ACTIONS, LEARNING_ACTIONS, Totals
+from neuromorph.events import ACTIONS, LEARNING_ACTIONS, Counts
 from neuromorph.kernels.counting import count_packets
 from neuromorph.mapping import COUNTED, Mapping, Tally, complete
 from neuromorph.plasticity import (
@@ -52,17 +53,19 @@ class Accountant:
         for index in range(len(tally.counted)):
             self._learn(index, len(inputs), tally, applied)
 
-    def totals(self) -> tuple[Totals, Totals]:
-        """Totals of inference and of learning."""
-        shared = {
-            "layers": self.mapping.row_layers,
-            "samples": self.samples,
-            "hardware": self.mapping.hardware,
-        }
-        return (
-            Totals(actions=tuple(ACTIONS), values=self.inference, **shared),  # type: ignore[arg-type]
-            Totals(actions=tuple(LEARNING_ACTIONS), values=self.learning, **shared),  # type: ignore[arg-type]
+    def counts(self) -> tuple[Counts, Counts]:
+        """Counts of inference and of learning, summed over the samples."""
+        mapping = self.mapping
+        inference = Counts(
+            values=self.inference[None],
+            layers=mapping.row_layers,
+            cores=mapping.row_cores,
+            pairs=mapping.pairs,
+            hardware=mapping.hardware,
+            inferences=self.samples,
         )
+        learning = replace(inference, values=self.learning[None], actions=tuple(LEARNING_ACTIONS))
+        return inference, learning
 
     def _infer(self, inputs: NDArray[Any], tally: LearnTally) -> None:
         """Counts of the forward passes, as a run of the same levels would have them."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from neuromorph.chip import Chip
 from neuromorph.errors import LearningError, check_type
-from neuromorph.events import Totals
+from neuromorph.events import Counts
 from neuromorph.kernels.learning import Learner
 from neuromorph.learning.counts import Accountant, slices_of
 from neuromorph.mapping import Mapping, map_network
@@ -34,7 +34,7 @@ class Learned:
 
     ``state``: :class:`Plastic`, to go on from.  ``predictions`` and ``labels``
     int64 (samples,), each before its sample was learned.  ``inference``,
-    ``learning``: :class:`~neuromorph.events.Totals`.  ``moves``: every
+    ``learning``: :class:`~neuromorph.events.Counts`, summed.  ``moves``: every
     transition, an array of :data:`MOVE_DTYPE`, if asked for.  ``note``: what
     did not go to the end, or empty.
     """
@@ -44,8 +44,8 @@ class Learned:
     state: Plastic
     predictions: NDArray[np.int64]
     labels: NDArray[np.int64]
-    inference: Totals
-    learning: Totals
+    inference: Counts
+    learning: Counts
     moves: NDArray[Any] | None
     note: str
 
@@ -72,12 +72,12 @@ class Learned:
     @property
     def attempts_per_sample(self) -> float:
         """DST attempts a sample."""
-        return self.learning.per_sample("dst_attempt")
+        return self.learning.per_inference("dst_attempt")
 
     @property
     def transitions_per_sample(self) -> float:
         """Synapse states that moved, a sample."""
-        return self.learning.per_sample("dst_transition")
+        return self.learning.per_inference("dst_transition")
 
     @property
     def bits_per_synapse(self) -> float:
@@ -218,7 +218,7 @@ def learn(
                 start = stop
                 bar.update(len(part))
     learner.store()
-    inference, learning = accountant.totals()
+    inference, learning = accountant.counts()
     done = accountant.samples
     notes = []
     if samples is not None and done < samples:

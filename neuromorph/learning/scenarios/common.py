@@ -14,7 +14,7 @@ from neuromorph.chip import load_chip
 from neuromorph.data import Dataset, load_data
 from neuromorph.energy import EnergyReport, estimate_energy, format_joules, load_prices
 from neuromorph.errors import LearningError, RecipeError
-from neuromorph.events import Totals, format_table
+from neuromorph.events import Counts, format_table
 from neuromorph.learning.loop import Learned, learn, map_for
 from neuromorph.mapping import Mapping
 from neuromorph.network import Input, Network, load_network
@@ -275,40 +275,35 @@ class Session:
         return sum(len(found) for found in self.learned)
 
     @property
-    def totals(self) -> tuple[Totals, Totals]:
-        """Totals of inference and learning over the session."""
-        first = self.learned[0]
-        inference, learning = (
-            np.sum([getattr(found, part).values for found in self.learned], axis=0)
-            for part in ("inference", "learning")
-        )
+    def counts(self) -> tuple[Counts, Counts]:
+        """Counts of inference and learning over the session."""
         return (
-            replace(first.inference, values=inference, samples=self.samples),
-            replace(first.learning, values=learning, samples=self.samples),
+            Counts.join([found.inference for found in self.learned]),
+            Counts.join([found.learning for found in self.learned]),
         )
 
     @property
     def energy(self) -> tuple[EnergyReport, EnergyReport]:
         """Energy a sample of inference and of learning, dynamic."""
-        inference, learning = self.totals
+        inference, learning = self.counts
         return estimate_energy(inference, self.prices), estimate_energy(learning, self.prices)
 
     def facts(self) -> dict[str, Any]:
         """Metrics of the session under their usual names."""
-        inference, learning = self.totals
+        inference, learning = self.counts
         last = self.learned[-1]
         names = ("inference", "learning")
         joules = [report.figures["dynamic"] for report in self.energy]
         attempts = learning.total("dst_attempt")
         return {
             "samples": self.samples,
-            "attempts_per_sample": learning.per_sample("dst_attempt"),
-            "transitions_per_sample": learning.per_sample("dst_transition"),
+            "attempts_per_sample": learning.per_inference("dst_attempt"),
+            "transitions_per_sample": learning.per_inference("dst_transition"),
             "transition_rate": learning.total("dst_transition") / attempts if attempts else 0.0,
-            "error_events_per_sample": learning.per_sample("error_event"),
-            "error_hops_per_sample": learning.per_sample("error_hop"),
-            "prng_bits_per_sample": learning.per_sample("prng_bits"),
-            "xnor_events_per_sample": inference.per_sample("xnor_event"),
+            "error_events_per_sample": learning.per_inference("error_event"),
+            "error_hops_per_sample": learning.per_inference("error_hop"),
+            "prng_bits_per_sample": learning.per_inference("prng_bits"),
+            "xnor_events_per_sample": inference.per_inference("xnor_event"),
             "writes_max": last.writes_max,
             "writes_mean": last.writes_mean,
             "weight_density": self._density(),
