@@ -79,7 +79,7 @@ def compare(
 
     check_outputs([picture], [*networks, chip, prices, data])
     target, table = load_chip(chip), load_prices(prices)
-    pairs, notes, warnings = _measured(networks, data, samples, PACKINGS[packing])
+    pairs, notes, warnings = measured(networks, data, samples, PACKINGS[packing])
     result = compare_networks(
         pairs, target, table, dataflow=dataflow, interval_s=interval_s, notes=warnings + notes
     )
@@ -139,7 +139,7 @@ def sweep(
     check_outputs([csv, picture], [*networks, chip, prices, data])
     target, table = load_chip(chip), load_prices(prices)
     parsed = [parse_axis(axis) for axis in axes]
-    pairs, notes, _ = _measured(networks, data, samples, PACKINGS["2"])
+    pairs, notes, _ = measured(networks, data, samples, PACKINGS["2"])
     workers = workers_of(jobs, cluster, default=None)
     rows = run_sweep(pairs, target, table, parsed, workers=workers)
     record: dict[str, Any] = {"chip": target.name, "prices": table.name, "samples": samples}
@@ -198,7 +198,7 @@ def _front(rows: list[dict[str, Any]], keys: list[str]) -> str:
     return text
 
 
-def _measured(
+def measured(
     names: tuple[str, ...], data: str | None, samples: int | None, packing: Fraction
 ) -> tuple[list[tuple[Contender, Activity]], list[str], list[str]]:
     """Contenders with their activity, each network run once; notes; warnings by name."""

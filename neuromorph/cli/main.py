@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neuromorph import __version__
+from neuromorph.cli.adapting import adapt
 from neuromorph.cli.common import (
     LINE,
     Group,
@@ -51,6 +52,7 @@ main.add_command(run)
 main.add_command(compare)
 main.add_command(sweep)
 main.add_command(train)
+main.add_command(adapt)
 main.add_command(import_network)
 main.add_command(export_network)
 main.add_command(learn_command)

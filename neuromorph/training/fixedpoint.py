@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,7 +223,8 @@ def adapt(
     Parameters
     ----------
     model : DiscreteNetwork
-        With float weights and float activations.
+        With float weights and float activations, or what this function made of
+        one: its unrounded parameters are then rounded anew.
     images : integer tensor, shape (samples, *shape)
         Calibration samples, of the training part.
     bits : int
@@ -253,23 +255,19 @@ def adapt(
     arriving = 1.0  # the number that an arriving value of 1 stands for
     for stage in model.stages:
         assert isinstance(stage, Stage)
-        if stage.synapses.n is not None or (stage.activation and stage.activation.n is not None):
-            raise NetworkError(f"layer {stage.name!r} is discrete already; adapt a float network")
-        scale, shift = stage.norm.affine()
-        weight = stage.synapses.weight
-        # a negative scale stays outside, so that the largest of pooled sums stays the largest
-        folded = weight * scale.abs().view(-1, *(1,) * (weight.ndim - 1))
+        sign, shift, folded = _unrounded(stage)
         point, weights = propose(folded, bits, overflow=overflow, what=f"{stage.name}: weights")
         biased, biases = propose(shift, bits, overflow=overflow, what=f"{stage.name}: biases")
         stage.synapses = _fixed(stage.synapses, folded, point)
-        unit = torch.sign(scale) * (point.one * arriving)
+        unit = sign * (point.one * arriving)
         stage.norm = _Bias(unit, shift, biased)  # type: ignore[assignment]
         row: dict[str, Any] = {"name": stage.name, "weights": weights, "biases": biases}
         if stage.activation is None:
             report.append({**row, "activations": None})
             continue
         with exact_sums():
-            fired = stage(values)  # still ReLU
+            stage.activation = Activation(None)  # ReLU
+            fired = stage(values)
             shape, found = propose(
                 fired, bits, overflow=overflow, what=f"{stage.name}: activations"
             )
@@ -278,6 +276,19 @@ def adapt(
         arriving = shape.one
         report.append({**row, "activations": found})
     return model, report
+
+
+def _unrounded(stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
+    """Signs of the scales, biases, and weights that hold the size of the scales."""
+    weight = stage.synapses.weight
+    if isinstance(stage.synapses, _Fixed):
+        assert isinstance(stage.norm, _Bias)
+        return torch.sign(stage.norm.unit), stage.norm.bias.detach(), weight.detach()
+    if stage.synapses.n is not None or (stage.activation and stage.activation.n is not None):
+        raise NetworkError(f"layer {stage.name!r} is discrete already; adapt a float network")
+    scale, shift = stage.norm.affine()
+    # a negative scale stays outside, so that the largest of pooled sums stays the largest
+    return torch.sign(scale), shift, weight * scale.abs().view(-1, *(1,) * (weight.ndim - 1))
 
 
 def _fixed(
@@ -294,7 +305,7 @@ def _fixed(
 
 def fine_tune(
     model: DiscreteNetwork,
-    images: Tensor,
+    images: Tensor | Callable[[int], Tensor],
     labels: Tensor,
     *,
     epochs: int = 1,
@@ -305,6 +316,7 @@ def fine_tune(
     """Train an adapted network on, in place, by Adam on the unrounded parameters.
 
     The rate falls linearly to zero; the order of samples is drawn by (seed, epoch).
+    ``images`` may be a function that gives those of an epoch, varied anew.
     """
     optimizer = torch.optim.Adam(model.parameters(), rate)
     steps = max(len(labels) // batch, 1)
@@ -312,11 +324,12 @@ def fine_tune(
     for epoch in range(epochs):
         draw = torch.from_numpy(draws.uniform(seed, _ORDER, epoch, list(range(len(labels)))))
         order = draw.argsort(stable=True)
+        varied = images(epoch) if callable(images) else images
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = rate * (1 - (epoch + step / steps) / epochs)
             chosen = order[step * batch : (step + 1) * batch]
-            loss = squared_hinge(model(images[chosen]), labels[chosen])
+            loss = squared_hinge(model(varied[chosen]), labels[chosen])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

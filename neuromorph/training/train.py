@@ -146,7 +146,7 @@ class Training:
         batch = min(self.recipe.training.batch, len(self._labels))
         steps = len(self._labels) // batch
         order = self._order(number)
-        images = self._varied(number)
+        images = self.varied(number)
         total = torch.zeros((), device=self.device)
         self.model.train()
         with _one_thread():
@@ -219,7 +219,7 @@ class Training:
         deployed = self.model
         if not self.recipe.levels.is_integer:
             deployed = quantize(self.model, self._images[:CALIBRATION])
-        test = self._part("test")
+        test = self.part("test")
         layers = measure_rest(self.model, test[0])
         pairs = sum(layer["synapses"] for layer in layers)
         resting = sum(layer["synapses"] * layer["resting_fraction"] for layer in layers) / pairs
@@ -250,7 +250,7 @@ class Training:
         return {
             "epoch": self._best_epoch + 1,
             "validation_accuracy": self.history[self._best_epoch]["validation_accuracy"],
-            "test_accuracy": accuracy(model, *self._part("test")),
+            "test_accuracy": accuracy(model, *self.part("test")),
         }
 
     def _set_rate(self, t: float) -> None:
@@ -264,7 +264,7 @@ class Training:
         draw = draws.uniform(self.seed, _ORDER, epoch, np.arange(len(self._labels)))
         return torch.from_numpy(np.argsort(draw, kind="stable")).to(self.device)
 
-    def _varied(self, epoch: int) -> Tensor:
+    def varied(self, epoch: int) -> Tensor:
         """Training images of an epoch: mirrored and moved, each by its own draws."""
         images, count = self._images, len(self._images)
         if self.recipe.data.flip:
@@ -289,12 +289,13 @@ class Training:
         channel = torch.arange(channels, device=self.device)[None, :, None, None]
         return padded[index, channel, rows, columns]
 
-    def _part(self, part: str) -> tuple[Tensor, Tensor]:
+    def part(self, part: str) -> tuple[Tensor, Tensor]:
+        """Images and labels of ``train``, ``validation`` or ``test``, on the device."""
         images, labels = (getattr(self.data, f"{part}_{what}") for what in ("images", "labels"))
         return torch.tensor(images, device=self.device), torch.tensor(labels, device=self.device)
 
     def _accuracy(self, part: str) -> float:
-        return accuracy(self.model, *self._part(part))
+        return accuracy(self.model, *self.part(part))
 
 
 @contextmanager
