@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from neuromorph.cli import main
 from neuromorph.errors import LearningError
 from neuromorph.learning.scenarios import SCENARIOS, Settings, draw, run_scenario
+from neuromorph.learning.scenarios.common import mean_facts, order, turns
 from neuromorph.workers import Workers
 
 QUICK = {"data": "digits", "seeds": 1, "samples": 300, "passes": 1, "hidden": (32,)}
@@ -33,6 +34,35 @@ def test_online_scratch_records_what_it_promises():
     assert set(result.record["energy_j_per_sample"]) == {"inference", "learning"}
     assert 0.2 < result.record["accuracy"] < 1
     json.dumps(result.record, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["online-scratch", "few-shot"])
+def test_samples_are_images_times_passes(name):
+    record = run_scenario(name, quick(name, samples=50, passes=3)).record
+    assert (record["samples"], record["images"], record["passes"]) == (150, 50, 3)
+
+
+def test_every_pass_shows_the_same_images_in_another_order():
+    first, second = turns(200, 30, 1, 2)
+    assert sorted(first) == sorted(second)
+    assert first.tolist() != second.tolist()
+    whole = turns(200, 200, 1, 2)
+    assert [t.tolist() for t in whole] == [order(200, 1, turn).tolist() for turn in range(2)]
+
+
+def test_a_table_of_seeds_holds_their_means():
+    settings = {**QUICK, "samples": 60}
+    both = run_scenario("online-scratch", Settings(**{**settings, "seeds": 2})).record
+    one = run_scenario("online-scratch", Settings(**settings)).record
+    assert both["samples"] == one["samples"]
+    assert both["attempts_per_sample"] != one["attempts_per_sample"]
+    facts = [
+        {"writes_max": 3, "energy": {"a": 1.0, "b": None}, "range": [1.0, 2.0], "samples": 9},
+        {"writes_max": 5, "energy": {"a": 2.0, "b": None}, "range": [3.0, 5.0], "samples": 9},
+    ]
+    assert mean_facts(facts) == {
+        "writes_max": 5, "energy": {"a": 1.5, "b": None}, "range": [2.0, 3.5], "samples": 9,
+    }  # fmt: skip
 
 
 def test_more_states_learn_better():

@@ -31,8 +31,8 @@ __all__ = ["learn_command"]
 @click.option("--states", type=click.IntRange(3, 255), help="States of a synapse, odd.")
 @click.option("--hidden", metavar="N,N,…", help="Neurons of the hidden layers.")
 @click.option("--error", metavar="PATH", help="Way of the errors: bp, sign, dfa, drtp, readout, …")
-@click.option("--samples", type=click.IntRange(min=1), help="Samples of the stream.")
-@click.option("--passes", type=click.IntRange(min=1), help="Times through the stream.")
+@click.option("--samples", type=click.IntRange(min=1), help="Different images of the stream.")
+@click.option("--passes", type=click.IntRange(min=1), help="How often it shows each.")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds.")
 @workers_options("Seeds learned side by side, a process each; default 1.")
 @chip_option

@@ -79,6 +79,7 @@ def run(settings: Settings) -> Result:
             "states": states,
             "hidden": list(hidden),
             "samples": TASKS * each,
+            "images": _images(data, each),
             "variants": found,
             "curves": [curve._asdict() for curve in curves],
         },
@@ -121,6 +122,13 @@ def _tasks(
         x.append(float(task + 1))
         y.append(100 * float(matrix[task, : task + 1].mean()))
     return matrix, x, y
+
+
+def _images(data: Dataset, each: int) -> int:
+    """Different images of all tasks: a task with fewer than it asks for shows some again."""
+    size = data.classes // TASKS
+    tasks = data.train_labels // size
+    return sum(min(each, int((tasks == task).sum())) for task in range(TASKS))
 
 
 def _learn(session: Session, data: Dataset, which: NDArray[Any]) -> None:

@@ -33,12 +33,14 @@ __all__ = [
     "joules",
     "load",
     "log_marks",
+    "mean_facts",
     "mean_sd",
     "order",
     "percent",
     "scratch_rule",
     "spread",
     "trained",
+    "turns",
 ]
 
 Images = NDArray[np.uint8]
@@ -55,8 +57,9 @@ class Settings:
     """What a scenario may be told; None leaves its own choice.
 
     ``data`` is the name of a data set, or None for MNIST where it is there and
-    the built-in digits where not; ``folder`` where to look.  ``samples`` and
-    ``seeds`` shorten or lengthen a run; ``workers`` do the seeds.
+    the built-in digits where not; ``folder`` where to look.  ``samples`` is
+    how many different images the stream has, ``passes`` how often it shows each;
+    with ``seeds`` they shorten or lengthen a run.  ``workers`` do the seeds.
     """
 
     data: str | None = None
@@ -133,6 +136,14 @@ def order(count: int, seed: int, turn: int) -> NDArray[np.int64]:
     return np.argsort(draws.uniform(seed, ORDER_DRAWS, turn, np.arange(count)), kind="stable")
 
 
+def turns(images: int, count: int, seed: int, passes: int) -> list[NDArray[np.int64]]:
+    """For each pass the order in which the same ``count`` of the images are shown."""
+    orders = [order(images, seed, turn) for turn in range(passes)]
+    chosen = np.zeros(images, bool)
+    chosen[orders[0][:count]] = True
+    return [shown[chosen[shown]] for shown in orders]
+
+
 def log_marks(total: int, first: int = 100) -> list[int]:
     """Numbers of samples at which to look: 1, 2, 5 times powers of ten, and the end."""
     marks = [int(m * 10**p) for p in range(1, 8) for m in (1, 2, 5)]
@@ -192,6 +203,23 @@ def spread(shares: Sequence[float]) -> str:
 def percent(share: float) -> str:
     """A share as the tables show it."""
     return f"{share:.2%}"
+
+
+def mean_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Metrics of several seeds: means, and the most writes of any."""
+    return {**_mean(facts), "writes_max": max(one["writes_max"] for one in facts)}
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """Mean, entry by entry; what is the same for all stays what it is."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _mean([value[key] for value in values]) for key in first}
+    if isinstance(first, list):
+        return [_mean(column) for column in zip(*values)]
+    if all(value == first for value in values):
+        return first
+    return float(np.mean(values))
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
@@ -289,7 +317,10 @@ class Session:
         return estimate_energy(inference, self.prices), estimate_energy(learning, self.prices)
 
     def facts(self) -> dict[str, Any]:
-        """Metrics of the session under their usual names."""
+        """Metrics of the session under their usual names.
+
+        ``samples`` are those learned: an image counts each time it is shown.
+        """
         inference, learning = self.counts
         last = self.learned[-1]
         names = ("inference", "learning")

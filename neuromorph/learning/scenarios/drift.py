@@ -92,6 +92,7 @@ def run(settings: Settings) -> Result:
             "network": network.name,
             "states": rule.states,
             "samples": count,
+            "images": count,
             "changes": found,
             "curves": [curve._asdict() for curve in curves],
         },

@@ -66,6 +66,7 @@ def run(settings: Settings) -> Result:
             "data": data.name,
             "hidden": list(hidden),
             "samples": count,
+            "images": count,
             "states": found,
             "curves": [curve._asdict() for curve in curves],
         },

@@ -117,6 +117,7 @@ def run(settings: Settings) -> Result:
             "network": network.name,
             "states": rule.states,
             "samples": count,
+            "images": count,
             "faults": found,
             "curves": [curve._asdict() for curve in curves],
         },

@@ -18,6 +18,7 @@ from neuromorph.learning.scenarios.common import (
     joules,
     load,
     log_marks,
+    mean_facts,
     mean_sd,
     order,
     percent,
@@ -43,18 +44,18 @@ def run(settings: Settings) -> Result:
     for path in paths:
         ways = [next(learned) for _ in seeds]
         curves.append(Curve(path, *ways[0][0]))
-        accuracies, facts = [way[1] for way in ways], [way[2] for way in ways]
+        accuracies, means = [way[1] for way in ways], mean_facts([way[2] for way in ways])
         mean, sd = mean_sd(accuracies)
-        found[path] = {"accuracy": mean, "accuracy_sd": sd, "accuracies": accuracies, **facts[0]}
+        found[path] = {"accuracy": mean, "accuracy_sd": sd, "accuracies": accuracies, **means}
         rows.append(
             [
                 path,
                 spread(accuracies),
-                f"{facts[0]['error_events_per_sample']:,.1f}",
-                f"{facts[0]['error_hops_per_sample']:,.1f}",
-                f"{facts[0]['attempts_per_sample']:,.0f}",
-                f"{facts[0]['transitions_per_sample']:,.0f}",
-                joules(facts[0]["energy_j_per_sample"]["learning"]),
+                f"{means['error_events_per_sample']:,.1f}",
+                f"{means['error_hops_per_sample']:,.1f}",
+                f"{means['attempts_per_sample']:,.0f}",
+                f"{means['transitions_per_sample']:,.0f}",
+                joules(means["energy_j_per_sample"]["learning"]),
             ]
         )
     best = max(found.values(), key=lambda f: f["accuracy"])
@@ -75,6 +76,7 @@ def run(settings: Settings) -> Result:
             "states": states,
             "hidden": list(hidden),
             "samples": count,
+            "images": count,
             "seeds": len(seeds),
             "accuracy": best["accuracy"],
             "paths": found,

@@ -29,6 +29,7 @@ from neuromorph.learning.scenarios.common import (
     percent,
     scratch_rule,
     spread,
+    turns,
 )
 from neuromorph.plasticity import Plastic, Rule
 from neuromorph.simulation import simulate
@@ -51,9 +52,8 @@ def run(settings: Settings) -> Result:
     session = Session.scratch(
         entry, hidden, data.classes, scratch_rule(states, count * passes, hidden), settings
     )
-    for turn in range(passes):
-        which = old[order(len(old), 0, turn)[:count]]
-        session.learn(data.train_images[which], data.train_labels[which])
+    for shown in turns(len(old), count, 0, passes):
+        session.learn(data.train_images[old[shown]], data.train_labels[old[shown]])
     isold = ~np.isin(data.test_labels, NEW)
     before = session.accuracy(data.test_images[isold], data.test_labels[isold])
     rows: list[list[str]] = []
@@ -87,6 +87,8 @@ def run(settings: Settings) -> Result:
             "states": states,
             "hidden": list(hidden),
             "samples": session.samples,
+            "images": count,
+            "passes": passes,
             "draws": repeats,
             "accuracy_before": before,
             "shots": found,

@@ -18,10 +18,11 @@ from neuromorph.learning.scenarios.common import (
     joules,
     load,
     log_marks,
+    mean_facts,
     mean_sd,
-    order,
     scratch_rule,
     spread,
+    turns,
 )
 from neuromorph.network import Network
 
@@ -40,26 +41,28 @@ def run(settings: Settings) -> Result:
     accuracies, facts = [one.accuracy for one in found], [one.facts for one in found]
     validation = [one.curve.y[-1] / 100 for one in found]
     mean, sd = mean_sd(accuracies)
+    means = mean_facts(facts)
     record = {
         "scenario": SCENARIO.name,
         "data": settings.data,
         "states": states,
         "hidden": list(hidden),
         "error": settings.error,
+        "images": count,
         "passes": passes,
         "seeds": len(seeds),
         "accuracy": mean,
         "accuracy_sd": sd,
         "accuracies": accuracies,
         "validation_accuracies": validation,
-        **facts[0],
-        **_to_reach(curves, facts),
+        **means,
+        **_to_reach(curves, means),
         "curves": [curve._asdict() for curve in curves],
     }
     energy = record["energy_j_per_sample"]
     rows = [
         ["test accuracy", spread(accuracies)],
-        ["samples learned", f"{record['samples']:,}"],
+        ["samples learned: images × passes", f"{count * passes:,}: {count:,} × {passes}"],
         ["bits a synapse, with hidden weights", f"{record['bits_per_synapse']:g}, 98"],
         ["DST attempts a sample", f"{record['attempts_per_sample']:,.0f}"],
         ["transitions a sample", f"{record['transitions_per_sample']:,.0f}"],
@@ -119,8 +122,7 @@ def _learn(task: tuple[Settings, int, int]) -> _Found:
         return 100 * now.accuracy(data.validation_images, data.validation_labels)
 
     x, y = [], []
-    for turn in range(passes):
-        which = order(len(images), seed, turn)[:count]
+    for turn, which in enumerate(turns(len(images), count, seed, passes)):
         marks = log_marks(count) if turn == 0 else [count]
         at, found = session.follow(images[which], labels[which], marks, measure)
         x += [turn * count + place for place in at]
@@ -135,13 +137,13 @@ def _learn(task: tuple[Settings, int, int]) -> _Found:
     )
 
 
-def _to_reach(curves: list[Curve], facts: list[dict[str, Any]]) -> dict[str, Any]:
+def _to_reach(curves: list[Curve], facts: dict[str, Any]) -> dict[str, Any]:
     """Samples and joules to 90 and 95 % on validation, at the marks looked at; worst seed."""
     result: dict[str, Any] = {}
     for goal in (90, 95):
         reached = [next((x for x, y in zip(c.x, c.y) if y >= goal), None) for c in curves]
         samples = None if None in reached else max(x for x in reached if x is not None)
-        energy = facts[0]["energy_j_per_sample"]
+        energy = facts["energy_j_per_sample"]
         result[f"samples_to_{goal}"] = samples
         priced = samples is not None and None not in energy.values()
         result[f"energy_to_{goal}_j"] = samples * sum(energy.values()) if priced else None
