@@ -45,10 +45,11 @@ def scatter(levels, weights):
 
     fan_out = sparse.csr_matrix(weights.T)
     counts = np.zeros((2, len(levels), len(weights)), np.int64)
-    for sample, neuron in np.argwhere(levels):
+    for neuron, column in enumerate(levels.T):
         row = slice(fan_out.indptr[neuron], fan_out.indptr[neuron + 1])
-        unequal = (fan_out.data[row] < 0) != (levels[sample, neuron] < 0)
-        np.add.at(counts[:, sample], (unequal.astype(int), fan_out.indices[row]), 1)
+        samples = np.flatnonzero(column)
+        unequal = (fan_out.data[row] < 0) != (column[samples, None] < 0)
+        counts[unequal.astype(int), samples[:, None], fan_out.indices[row]] += 1  # no event twice
     return counts[0], counts[1]
 
 

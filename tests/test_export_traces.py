@@ -150,7 +150,7 @@ def test_nir_needs_its_package_and_room(traces, tmp_path, monkeypatch):
     ):
         export(traces["count", "spikes"], tmp_path / "out", "nir")
     monkeypatch.setitem(sys.modules, "nir", None)
-    with pytest.raises(MissingDependencyError, match="export to nir needs the package nir, which"):
+    with pytest.raises(MissingDependencyError, match="nir is not installed; run"):
         export(traces["count", "spikes"], tmp_path / "out", "nir")
     assert list(tmp_path.iterdir()) == []
 

@@ -51,6 +51,7 @@ __all__ = [
     "find_levels",
     "find_unit",
     "probe",
+    "smallest_space",
 ]
 
 Floats = NDArray[np.float32]
@@ -161,10 +162,10 @@ def find_levels(weights: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray
     units = np.array(found, np.float64)
     axes = (-1,) + (1,) * (weights.ndim - 1)
     levels = np.rint(weights / units.reshape(axes)).astype(np.int16)
-    return levels, units, _space(levels)
+    return levels, units, smallest_space(levels)
 
 
-def _space(levels: NDArray[Any]) -> int:
+def smallest_space(levels: NDArray[Any]) -> int:
     """Smallest n whose Z_n holds the levels."""
     largest = int(np.abs(levels).max(initial=0))
     if largest == 1 and (levels != 0).all():
@@ -354,7 +355,7 @@ class _Stage:
                 f"layer {name!r}: {', '.join(p.name for p in parts)} gives values on no grid of at "
                 f"most {2 * MOST + 1} levels; end it with a sign, ternary or quantised activation"
             )
-        n = _space(np.rint(values / unit))
+        n = smallest_space(np.rint(values / unit))
         space = Levels(n)
         direction = np.where(values[-1] < values[0], -1, 1)
         goals = space.levels[1:].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Networks as NIR graphs, in standard primitives, and back; events as NIR data.
+"""Networks as NIR graphs, in standard primitives, and back.
 
 NIR has no ternary neuron, so a neuron becomes branches that add up.  With
 s the sum, d its direction and t its thresholds, level i > 0 adds
@@ -9,9 +9,17 @@ and each level below zero
 
     Scale(−d) → Threshold(½ − t_i) → Scale(−1)        −1 where d·s < t_i
 
-(thresholds of NIR are strict, sums are whole).  Coming back, any graph whose
-neurons are such sums of steps is read, ours or not.  What NIR cannot say
-(max-pools) or we cannot hold (state, leak) is refused, not approximated.
+(thresholds of NIR are strict, sums are whole).  NIR has no max-pool either,
+but of steps of 0 and 1 the greatest in a window is whether *any* is 1 and the
+least whether *all* are, both a count of its k steps against a threshold:
+
+    Threshold → SumPool2d → Threshold(½)              any
+    Threshold → SumPool2d → Threshold(k − ½)          all
+
+A pool takes the greatest level, so any step up and all steps down; where it
+takes the least, the other way round.  Coming back, any graph whose neurons are
+such sums of steps is read, ours or not.  What NIR cannot say or we cannot hold
+(state, leak) is refused, not approximated.
 """
 
 from __future__ import annotations
@@ -23,39 +31,18 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from neuromorph.errors import MissingDependencyError, NetworkError, NeuromorphError, check_type
+from neuromorph.errors import NetworkError, NeuromorphError, check_type
+from neuromorph.interop.nir_events import require_nir
+from neuromorph.interop.nir_reader import Reader
 from neuromorph.levels import Levels
-from neuromorph.network import (
-    THRESHOLD_MAX,
-    THRESHOLD_MIN,
-    Conv2d,
-    Flatten,
-    Input,
-    Layer,
-    Linear,
-    Network,
-    Readout,
-    Stage,
-    Threshold,
-)
+from neuromorph.network import Conv2d, Layer, Linear, Network, Pool, Readout, Stage
 from neuromorph.trace.door import look_over
 
-__all__ = ["from_nir", "from_nir_events", "to_nir", "to_nir_events"]
+__all__ = ["from_nir", "to_nir"]
 
 MOST_STEPS = 16  # branches of a neuron: Z_4
-SUPPORTED = "Input, Linear, Affine, Conv2d, Scale, Threshold, Flatten, Output"
-
-
-def _require() -> Any:
-    try:
-        import nir
-    except ImportError:
-        raise MissingDependencyError(
-            "nir is not installed; run: pip install 'neuromorph[nir]'"
-        ) from None
-    return nir
 
 
 # --- out
@@ -78,19 +65,14 @@ def to_nir(network: Network, path: str | os.PathLike[str] | None = None) -> Any:
     Raises
     ------
     NetworkError
-        A max-pool, a kernel that is not square (NIR reckons wrongly with it), or
-        neurons of more than 17 levels.
+        A kernel that is not square (NIR reckons wrongly with it), or neurons of
+        more than 17 levels.
     MissingDependencyError
         The package nir is not installed.
     """
     check_type(network, Network, "network", NetworkError, "give a Network, such as load_network")
-    nir = _require()
+    nir = require_nir()
     for stage in network.stages:
-        if stage.pool is not None:
-            raise NetworkError(
-                f"layer {stage.name!r} has a max-pool, which NIR has no word for; a network "
-                "without pools (strided convolutions instead) can be exported"
-            )
         if stage.levels is not None and stage.levels.size - 1 > MOST_STEPS:
             raise NetworkError(
                 f"layer {stage.name!r} has {stage.levels.size} levels; as NIR thresholds at most "
@@ -141,7 +123,10 @@ class _Writer:
                 spread = (-1, *(1,) * (len(shape) - 1))
                 rungs = [np.broadcast_to(t.reshape(spread), shape) for t in stage.thresholds.T]
                 way = np.broadcast_to(stage.directions.reshape(spread), shape)
-                ends = self.neurons(stage.name, made, np.stack(rungs), way, stage.levels)
+                steps = np.stack(rungs)
+                pool = stage.pool if len(shape) == 3 else None  # of one pixel, it does nothing
+                ends = self.neurons(stage.name, made, steps, way, stage.levels, pool)
+                shape = stage.output_shape if pool else shape
         self.readout(network, shape, ends)
 
     def add(self, name: str, node: Any, before: list[str]) -> str:
@@ -174,7 +159,13 @@ class _Writer:
         return node
 
     def neurons(
-        self, name: str, source: str, steps: NDArray[Any], way: NDArray[Any], space: Levels
+        self,
+        name: str,
+        source: str,
+        steps: NDArray[Any],
+        way: NDArray[Any],
+        space: Levels,
+        pool: Pool | None = None,
     ) -> list[str]:
         """The branches of a layer's neurons; the names they end with."""
         ends = []
@@ -191,11 +182,27 @@ class _Writer:
             if not (scale == 1).all():
                 before = self.add(f"{base}_way", self.nir.Scale(scale.astype(np.float32)), [before])
             end = self.add(base, self.nir.Threshold(np.array(threshold)), [before])
+            shape = way.shape
+            if pool is not None:
+                end, shape = self.pooled(base, end, pool, pool.minimum == (sign > 0), way.shape)
             if sign < 0:
-                minus = self.nir.Scale(np.full(way.shape, -1, np.float32))
+                minus = self.nir.Scale(np.full(shape, -1, np.float32))
                 end = self.add(f"{base}_sign", minus, [end])
             ends.append(end)
         return ends
+
+    def pooled(
+        self, base: str, end: str, pool: Pool, all_of: NDArray[np.bool_], shape: tuple[int, ...]
+    ) -> tuple[str, tuple[int, ...]]:
+        """Whether any, or all where ``all_of`` of a channel, of the steps in a window are 1."""
+        size, stride = np.array(pool.size), np.array(pool.stride)
+        rows, columns = (np.array(shape[1:]) - size) // stride + 1
+        after = (shape[0], int(rows), int(columns))
+        counted = self.nir.SumPool2d(kernel_size=size, stride=stride, padding=np.zeros(2, int))
+        end = self.add(f"{base}_count", counted, [end])
+        needed = np.where(all_of, size.prod() - 0.5, 0.5)[:, None, None]
+        threshold = self.nir.Threshold(np.array(np.broadcast_to(needed, after)))
+        return self.add(f"{base}_pool", threshold, [end]), after
 
     def readout(self, network: Network, shape: tuple[int, ...], ends: list[str]) -> None:
         last, classes = network.layers[-1], network.classes
@@ -250,7 +257,7 @@ def from_nir(
     MissingDependencyError
         The package nir is not installed.
     """
-    nir = _require()
+    nir = require_nir()
     graph = source
     if not isinstance(source, nir.NIRGraph):
         path = Path(source)
@@ -266,310 +273,4 @@ def from_nir(
         except Exception as error:  # h5py's and nir's own
             text = str(error).strip().split("\n")[0] or type(error).__name__
             raise NetworkError(f"{path} cannot be read as NIR: {text}") from None
-    return _Reader(graph).network(name or "imported", bits, dict(meta or {}))
-
-
-class _Reader:
-    def __init__(self, graph: Any) -> None:
-        self.nodes = graph.nodes
-        self.after: dict[str, list[str]] = {n: [] for n in graph.nodes}
-        for before, after in graph.edges:
-            self.after[str(before)].append(str(after))
-        for name, node in self.nodes.items():
-            if _kind(node) not in SUPPORTED.split(", "):
-                raise NetworkError(
-                    f"NIR node {name!r} is a {_kind(node)}; supported are {SUPPORTED}, whose "
-                    "neurons have no state"
-                )
-
-    def network(self, name: str, bits: int | None, meta: dict[str, Any]) -> Network:
-        starts = [n for n, node in self.nodes.items() if _kind(node) == "Input"]
-        if len(starts) != 1:
-            raise NetworkError(f"the NIR graph has {len(starts)} inputs; one is possible")
-        where = starts[0]
-        shape = tuple(int(v) for v in next(iter(self.nodes[where].input_type.values())))
-        if len(shape) not in (1, 3):
-            raise NetworkError(f"NIR input {where!r} has shape {list(shape)}; need 1 or 3 axes")
-        entry = Input(shape=shape)
-        if bits is not None:
-            entry = Input(shape=shape, encoding="graded", bits=bits)
-        if self.fires(where):
-            threshold, where = self.neurons(where, None)
-            t = threshold.thresholds
-            if threshold.n != 1 or (t != t[0]).any() or np.any(threshold.directions != 1):
-                raise NetworkError(
-                    "the NIR graph thresholds its input in more than two common thresholds"
-                )
-            entry = Input(shape=shape, thresholds=(int(t[0][0]), int(t[0][1])))
-        else:
-            where = self.only(where)
-        layers: list[Layer] = []
-        while True:
-            if _kind(self.nodes[where]) == "Flatten":
-                layers.append(Flatten())
-                where = self.only(where)
-            layer, bias = self.weighted(where)
-            layers.append(layer)
-            if self.fires(where):
-                threshold, where = self.neurons(where, bias)
-                layers.append(threshold)
-                continue
-            layers.append(self.readout(where, bias))
-            return Network(name=name, input=entry, layers=layers, meta=meta)
-
-    def only(self, name: str) -> str:
-        after = self.after[name]
-        if len(after) != 1:
-            raise NetworkError(f"NIR node {name!r} goes to {len(after)} nodes; a chain has one")
-        return after[0]
-
-    def weighted(self, name: str) -> tuple[Layer, NDArray[Any] | None]:
-        node = self.nodes[name]
-        kind = _kind(node)
-        if kind not in ("Linear", "Affine", "Conv2d"):
-            raise NetworkError(f"NIR node {name!r} is a {kind} where synapses should stand")
-        weights = np.asarray(node.weight)
-        whole = np.rint(weights)
-        if not np.array_equal(whole, weights) or np.abs(weights).max(initial=0) > 128:
-            raise NetworkError(
-                f"NIR node {name!r} has weights that are no integers from -128 to 128; quantise "
-                "them first"
-            )
-        levels = whole.astype(np.int16)
-        largest = int(np.abs(levels).max(initial=0))
-        n = next(n for n in range(1, 9) if Levels(n).maximum >= largest)
-        bias = getattr(node, "bias", None)
-        bias = None if bias is None or not np.any(bias) else np.asarray(bias, np.float64)
-        clean = name.replace("/", "_").replace(".", "_")
-        if kind != "Conv2d":
-            return Linear(name=clean, weights=levels, n=n), bias
-        if int(node.groups) != 1:
-            raise NetworkError(f"NIR node {name!r} has groups; not possible")
-        padding = node.padding
-        if isinstance(padding, (str, bytes)):
-            if padding in ("same", b"same") and tuple(np.ravel(node.stride)) != (1, 1):
-                raise NetworkError(f"NIR node {name!r} pads by itself; give it numbers")
-            same = padding in ("same", b"same")
-            padding = [(k - 1) // 2 if same else 0 for k in levels.shape[2:]]
-        stride = [int(v) for v in np.ravel(node.stride)]
-        dilation = [int(v) for v in np.ravel(node.dilation)]
-        return (
-            Conv2d(
-                name=clean,
-                weights=levels,
-                n=n,
-                stride=(stride[0], stride[-1]),
-                padding=(int(np.ravel(padding)[0]), int(np.ravel(padding)[-1])),
-                dilation=(dilation[0], dilation[-1]),
-            ),
-            bias,
-        )
-
-    def fires(self, name: str) -> bool:
-        """Whether thresholds follow a node."""
-        return any(
-            _kind(self.nodes[a]) == "Threshold"
-            or (_kind(self.nodes[a]) == "Scale" and self.fires(a))
-            for a in self.after[name]
-        )
-
-    def neurons(self, name: str, bias: NDArray[Any] | None) -> tuple[Threshold, str]:
-        """The threshold layer whose branches leave a node, and the node that they meet in."""
-        steps: list[tuple[NDArray[Any], NDArray[Any]]] = []  # (first sum, height) of each channel
-        joints: set[str] = set()
-        for branch in self.after[name]:
-            before, edge, after, joint = self.branch(branch)
-            joints.add(joint)
-            values = [_channels(v, name) for v in (before, edge, after)]
-            width = max(len(v) for v in values)
-            scale, theta, height = (np.broadcast_to(v, width) for v in values)
-            if not np.abs(scale).min() > 0:
-                raise NetworkError(f"NIR node {name!r}: a Scale of zero before a threshold")
-            cut = theta / scale - (0.0 if bias is None else bias)
-            up = scale > 0  # fires for s > cut; otherwise for s < cut: one less from there on
-            first = np.where(up, np.floor(cut) + 1, np.ceil(cut))
-            steps.append((first, np.where(up, height, -height)))
-        if len(joints) != 1:
-            raise NetworkError(f"the branches behind NIR node {name!r} do not meet in one node")
-        firsts = np.stack([s[0] for s in steps], axis=1)
-        heights = np.stack([s[1] for s in steps], axis=1)
-        return self.ladder(name, firsts, heights, self.lowest(name)), joints.pop()
-
-    def lowest(self, name: str) -> NDArray[Any]:
-        """What the branches add up to for the smallest sum of all, for each channel."""
-        total: Any = 0.0
-        for branch in self.after[name]:
-            before, _, after, _ = self.branch(branch)
-            scale, height = _channels(before, name), _channels(after, name)
-            total = total + np.where(scale < 0, height, 0.0)
-        return np.atleast_1d(np.asarray(total, np.float64))
-
-    def branch(self, name: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], str]:
-        """(scale before, threshold, scale after, node behind) of a branch."""
-        before: Any = np.ones(1)
-        after: Any = np.ones(1)
-        edge: NDArray[Any] | None = None
-        while _kind(self.nodes[name]) in ("Scale", "Threshold"):
-            node = self.nodes[name]
-            if _kind(node) == "Threshold":
-                if edge is not None:
-                    raise NetworkError(f"NIR node {name!r} thresholds what is thresholded already")
-                edge = np.asarray(node.threshold, np.float64)
-            elif edge is None:
-                before = before * np.asarray(node.scale, np.float64)
-            else:
-                after = after * np.asarray(node.scale, np.float64)
-            name = self.only(name)
-        if edge is None:
-            raise NetworkError(f"a branch before NIR node {name!r} has no threshold")
-        return before, edge, after, name
-
-    def ladder(
-        self, name: str, firsts: NDArray[Any], heights: NDArray[Any], lowest: NDArray[Any]
-    ) -> Threshold:
-        """Steps at some sums, as thresholds of a space Z_n."""
-        channels = len(firsts)
-        lowest = np.broadcast_to(lowest, channels)
-        falling = heights.sum(axis=1) < 0
-        if (np.sign(heights) == np.where(falling, 1, -1)[:, None]).any() or (heights == 0).any():
-            raise NetworkError(f"neurons behind NIR node {name!r} are not monotone in their sum")
-        if (heights != np.rint(heights)).any() or (lowest != np.rint(lowest)).any():
-            raise NetworkError(f"neurons behind NIR node {name!r} have levels that are no integers")
-        rungs: list[list[float]] = []
-        ends: list[tuple[int, int]] = []
-        for c in range(channels):
-            way = -1 if falling[c] else 1
-            # −s reaches 1 − first where s falls below first
-            edges = [f if way > 0 else 1 - f for f in firsts[c]]
-            climbed = sorted(e for e, h in zip(edges, heights[c]) for _ in range(int(abs(h))))
-            start = int(lowest[c]) if way > 0 else int(lowest[c] + heights[c].sum())
-            rungs.append(climbed)
-            ends.append((start, start + len(climbed)))
-        low, high = min(e[0] for e in ends), max(e[1] for e in ends)
-        largest = max(-low, high, 1)
-        binary = all(e == (-1, 1) and r[0] == r[1] for e, r in zip(ends, rungs) if len(r) == 2)
-        if binary and all(len(r) == 2 for r in rungs):
-            return _threshold([r[:1] for r in rungs], falling, 0)
-        fitting = [n for n in range(1, 9) if Levels(n).maximum >= largest]
-        if not fitting:
-            raise NetworkError(f"neurons behind NIR node {name!r} have levels up to {largest}")
-        n, k = fitting[0], Levels(fitting[0]).maximum
-        whole = [
-            [-np.inf] * (start + k) + rung + [np.inf] * (k - end)
-            for (start, end), rung in zip(ends, rungs)
-        ]
-        return _threshold(whole, falling, n)
-
-    def readout(self, name: str, bias: NDArray[Any] | None) -> Readout:
-        scale: NDArray[Any] | None = None
-        offset = bias
-        name = self.only(name)
-        while _kind(self.nodes[name]) != "Output":
-            node = self.nodes[name]
-            if _kind(node) == "Scale":
-                factor = np.ravel(np.asarray(node.scale, np.float64))
-                add = np.zeros(1)
-            elif _kind(node) == "Affine" and _is_diagonal(node.weight):
-                factor = np.diag(node.weight).astype(np.float64)
-                add = np.asarray(node.bias, np.float64)
-            elif _kind(node) == "Flatten":
-                name = self.only(name)
-                continue
-            else:
-                raise NetworkError(
-                    f"NIR node {name!r} follows synapses without a threshold between them"
-                )
-            scale = factor if scale is None else scale * factor
-            offset = add if offset is None else offset * factor + add
-            name = self.only(name)
-        if offset is not None:
-            offset = np.broadcast_to(offset, np.shape(offset if scale is None else scale))
-        return Readout(scale=scale, offset=offset)
-
-
-def _threshold(rungs: list[list[float]], falling: NDArray[np.bool_], n: int) -> Threshold:
-    edges = np.clip(np.array(rungs, np.float64), THRESHOLD_MIN, THRESHOLD_MAX)
-    return Threshold(
-        thresholds=edges.astype(np.int64), directions=np.where(falling, -1, 1).astype(np.int8), n=n
-    )
-
-
-def _channels(values: NDArray[Any], name: str) -> NDArray[Any]:
-    """One value for each channel, out of one for each neuron."""
-    rows: NDArray[Any] = values.reshape(len(values), -1)
-    if (rows != rows[:, :1]).any():
-        raise NetworkError(
-            f"neurons behind NIR node {name!r} of one channel have different thresholds; a channel "
-            "shares its thresholds"
-        )
-    first: NDArray[Any] = rows[:, 0]
-    return first
-
-
-def _is_diagonal(weight: NDArray[Any]) -> bool:
-    w = np.asarray(weight)
-    return w.ndim == 2 and w.shape[0] == w.shape[1] and bool((w == np.diag(np.diag(w))).all())
-
-
-def _kind(node: Any) -> str:
-    return type(node).__name__
-
-
-# --- events
-
-
-def to_nir_events(levels: ArrayLike, *, dt_s: float = 1.0) -> Any:
-    """Levels as signed events, ``nir.ValuedEventData``: one sample, a time step a row.
-
-    Parameters
-    ----------
-    levels : integer array, shape (steps, neurons)
-        Such as ``run.levels(layer)``: a row a frame.
-    dt_s : float
-        Time of a row.
-
-    Raises
-    ------
-    NetworkError
-        An array of another shape or kind.
-    """
-    nir = _require()
-    array = np.asarray(levels)
-    if array.ndim != 2 or array.dtype.kind not in "iu":
-        raise NetworkError(
-            f"levels are {array.dtype} of shape {list(array.shape)}; need integers of shape "
-            "[steps, neurons]"
-        )
-    step, neuron = np.nonzero(array)
-    return nir.ValuedEventData(
-        idx=neuron[None, :],
-        time=(step * dt_s)[None, :].astype(np.float64),
-        value=array[step, neuron][None, :].astype(np.float64),
-        n_neurons=array.shape[1],
-        t_max=len(array) * dt_s,
-    )
-
-
-def from_nir_events(events: Any, *, dt_s: float = 1.0) -> NDArray[np.int64]:
-    """Events of NIR as levels, (samples, steps, neurons); those of one step and neuron add up.
-
-    Raises
-    ------
-    NetworkError
-        Values that are no integers, or events outside the recording.
-    """
-    _require()
-    idx, time = np.asarray(events.idx), np.asarray(events.time, np.float64)
-    value = np.asarray(getattr(events, "value", np.ones(idx.shape)), np.float64)
-    there = idx >= 0
-    steps = round(float(events.t_max) / dt_s)
-    step = np.floor(np.where(there, time, 0.0) / dt_s + 1e-9).astype(np.int64)
-    inside = (step >= 0) & (step < steps) & (idx < events.n_neurons)
-    if (value != np.rint(value))[there].any() or not inside[there].all():
-        raise NetworkError(
-            "NIR events have values that are no integers, or times or neurons outside the recording"
-        )
-    levels = np.zeros((len(idx), steps, int(events.n_neurons)), np.int64)
-    sample = np.broadcast_to(np.arange(len(idx))[:, None], idx.shape)
-    np.add.at(levels, (sample[there], step[there], idx[there]), value[there].astype(np.int64))
-    return levels
+    return Reader(graph).network(name or "imported", bits, dict(meta or {}))

@@ -1,4 +1,7 @@
-"""Spikes as NIR event data: a node a layer, a row a sample, padded to the longest."""
+"""Spikes as NIR event data and back.
+
+Of a trace: a node a layer, a row a sample, padded to the longest.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from neuromorph.errors import MissingDependencyError, TraceError
+from neuromorph.errors import MissingDependencyError, NetworkError, TraceError
 from neuromorph.trace import Trace
 
-__all__ = ["write_nir_events"]
+__all__ = ["from_nir_events", "require_nir", "to_nir_events", "write_nir_events"]
 
 MOST_CELLS = 1 << 26  # of all layers, padding included: NIR holds them in memory
+
+
+def require_nir() -> Any:
+    """The package nir.
+
+    Raises
+    ------
+    MissingDependencyError
+    """
+    try:
+        import nir
+    except ImportError:
+        raise MissingDependencyError(
+            "nir is not installed; run: pip install 'neuromorph[nir]'"
+        ) from None
+    return nir
 
 
 def write_nir_events(trace: Trace, path: Path, samples: int | None) -> None:
@@ -21,13 +40,7 @@ def write_nir_events(trace: Trace, path: Path, samples: int | None) -> None:
 
     Without packets all times are 0.  A bitplane input sends an event a set bit.
     """
-    try:
-        import nir  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        raise MissingDependencyError(
-            "export to nir needs the package nir, which is not installed; run: "
-            "pip install 'neuromorph[nir]'"
-        ) from None
+    nir = require_nir()
     if not trace.holds("spikes"):
         raise TraceError(
             f"{trace.path} was recorded with detail 'counts' and has no spikes; record with "
@@ -90,3 +103,60 @@ def _padded(spikes: dict[str, NDArray[Any]], number: int) -> dict[str, NDArray[A
     for name, column in (("idx", "neuron"), ("time", "time"), ("value", "level")):
         events[name][at] = spikes[column]
     return events
+
+
+def to_nir_events(levels: ArrayLike, *, dt_s: float = 1.0) -> Any:
+    """Levels as signed events, ``nir.ValuedEventData``: one sample, a time step a row.
+
+    Parameters
+    ----------
+    levels : integer array, shape (steps, neurons)
+        Such as ``run.levels(layer)``: a row a frame.
+    dt_s : float
+        Time of a row.
+
+    Raises
+    ------
+    NetworkError
+        An array of another shape or kind.
+    """
+    nir = require_nir()
+    array = np.asarray(levels)
+    if array.ndim != 2 or array.dtype.kind not in "iu":
+        raise NetworkError(
+            f"levels are {array.dtype} of shape {list(array.shape)}; need integers of shape "
+            "[steps, neurons]"
+        )
+    step, neuron = np.nonzero(array)
+    return nir.ValuedEventData(
+        idx=neuron[None, :],
+        time=(step * dt_s)[None, :].astype(np.float64),
+        value=array[step, neuron][None, :].astype(np.float64),
+        n_neurons=array.shape[1],
+        t_max=len(array) * dt_s,
+    )
+
+
+def from_nir_events(events: Any, *, dt_s: float = 1.0) -> NDArray[np.int64]:
+    """Events of NIR as levels, (samples, steps, neurons); those of one step and neuron add up.
+
+    Raises
+    ------
+    NetworkError
+        Values that are no integers, or events outside the recording.
+    """
+    require_nir()
+    idx, time = np.asarray(events.idx), np.asarray(events.time, np.float64)
+    value = np.asarray(getattr(events, "value", np.ones(idx.shape)), np.float64)
+    there = idx >= 0
+    steps = round(float(events.t_max) / dt_s)
+    step = np.floor(np.where(there, time, 0.0) / dt_s + 1e-9).astype(np.int64)
+    inside = (step >= 0) & (step < steps) & (idx < events.n_neurons)
+    if (value != np.rint(value))[there].any() or not inside[there].all():
+        raise NetworkError(
+            "NIR events have values that are no integers, or times or neurons outside the recording"
+        )
+    levels = np.zeros((len(idx), steps, int(events.n_neurons)), np.int64)
+    sample = np.broadcast_to(np.arange(len(idx))[:, None], idx.shape)
+    np.add.at(levels, (sample[there], step[there], idx[there]), value[there].astype(np.int64))
+    return levels
