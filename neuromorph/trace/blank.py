@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import io
-import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import h5py
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 import neuromorph
 from neuromorph.mapping import Mapping
 from neuromorph.trace import schema
 from neuromorph.trace.compression import Compression, filters_of
 from neuromorph.trace.container import attributes, create, group
+from neuromorph.trace.origin import fixed, strings_of, write_origin
 from neuromorph.trace.schema import Detail
 
 __all__ = ["blank"]
@@ -57,39 +55,13 @@ def _describe(file: h5py.File, mapping: Mapping, detail: Detail, mode: str) -> N
             "tick_s": mapping.chip.tick_s,
         },
     )
-    meta = group(file, "meta")
-    attributes(
-        meta,
-        {
-            "network": msgspec.json.encode(schema.network_info(mapping.network)).decode(),
-            "chip": schema.chip_json(mapping.chip),
-            "chip_text": mapping.chip.text,
-            "options": _json({"mode": mode, "detail": detail}),
-            "environment": _json(
-                {
-                    "python": platform.python_version(),
-                    "platform": platform.platform(),
-                    "hdf5": h5py.version.hdf5_version,
-                    "h5py": h5py.version.version,
-                    "numpy": np.__version__,
-                    "neuromorph": neuromorph.__version__,
-                }
-            ),
-            "provenance": _json({"network": mapping.network.meta}),
-        },
-    )
-    table, slices = group(file, "mapping"), mapping.slices
-    for name, dtype in schema.MAPPING_COLUMNS.items():
-        field = "stage" if name == "layer" else name
-        _fixed(table, name, np.array([getattr(s, field) for s in slices], dtype))
-    for name in schema.RANGES:
-        _fixed(table, name, np.array([getattr(s, name) for s in slices], "<i8"))
+    write_origin(file, mapping, {"mode": mode, "detail": detail})
     counts = group(file, "counts")
     attributes(counts, asdict(mapping.hardware))
-    _fixed(counts, "actions", _strings(list(schema.TRACED_ACTIONS)))
-    _fixed(counts, "layers", _strings(list(mapping.row_layers)))
-    _fixed(counts, "cores", mapping.row_cores.astype("<i8"))
-    _fixed(counts, "pairs", mapping.pairs.astype("<i8"))
+    fixed(counts, "actions", strings_of(list(schema.TRACED_ACTIONS)))
+    fixed(counts, "layers", strings_of(list(mapping.row_layers)))
+    fixed(counts, "cores", mapping.row_cores.astype("<i8"))
+    fixed(counts, "pairs", mapping.pairs.astype("<i8"))
 
 
 def _make_tables(file: h5py.File, mapping: Mapping, mode: str) -> None:
@@ -112,19 +84,6 @@ def _make_tables(file: h5py.File, mapping: Mapping, mode: str) -> None:
     _growing(samples, "outputs", "<i4", (classes,), chunk=SAMPLE_CHUNK_ROWS)
 
 
-def _strings(texts: list[str]) -> NDArray[Any]:
-    encoded = [t.encode() for t in texts]
-    dtype = h5py.string_dtype("utf-8", max(map(len, encoded)))
-    return np.array(encoded, dtype=dtype)
-
-
-def _fixed(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
-    """A small dataset that is known beforehand; one block, so that it has a checksum."""
-    group.create_dataset(
-        name, data=values, dtype=values.dtype, chunks=values.shape, fletcher32=True
-    )
-
-
 def _growing(
     group: h5py.Group,
     name: str,
@@ -143,11 +102,3 @@ def _growing(
         chunks=(chunk, *shape),
         **(filters_of("gzip") if filters is None else filters),
     )
-
-
-def _json(value: dict[str, Any]) -> str:
-    """JSON; what JSON does not know is written as its ``repr``."""
-    try:
-        return msgspec.json.encode(value, enc_hook=repr).decode()
-    except (TypeError, ValueError, RecursionError):
-        return msgspec.json.encode({key: repr(part) for key, part in value.items()}).decode()

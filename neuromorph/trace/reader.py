@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -13,7 +12,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import h5py
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,8 +24,9 @@ from neuromorph.trace import schema
 from neuromorph.trace.about import facts_of, text_of
 from neuromorph.trace.choosing import Choice, packet_blocks, spike_rows
 from neuromorph.trace.door import attribute, column, open_file, reading, strings
-from neuromorph.trace.layout import check_network, check_origin, check_slices
+from neuromorph.trace.layout import check_origin
 from neuromorph.trace.objects import to_neo, to_pandas
+from neuromorph.trace.origin import read_origin
 from neuromorph.trace.paths import packet_paths
 from neuromorph.trace.schema import Detail, NetworkInfo
 from neuromorph.trace.synapses import Expansion
@@ -68,8 +67,7 @@ class Trace:
         try:
             with reading(self.path, "file"):
                 self._read_root()
-                self._read_meta()
-                self._read_mapping()
+                self._read_origin()
                 self._read_tables()
         except BaseException:
             self.close()
@@ -136,44 +134,14 @@ class Trace:
         if self.detail in schema.TIMED_DETAILS and self.mode != "timed":
             raise TraceError(f"{self.path}: a run in mode {self.mode!r} has no {self.detail}")
 
-    def _read_meta(self) -> None:
-        meta = self._root().get("meta")
-        if not isinstance(meta, h5py.Group):
-            raise TraceError(f"{self.path}: group /meta is missing")
-        texts = {name: attribute(self.path, meta, name, str) for name in schema.META}
-
-        def parse(name: str, kind: Any) -> Any:
-            try:
-                return msgspec.json.decode(texts[name], type=kind)
-            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-                raise TraceError(
-                    f"{self.path}: attribute {name!r} of /meta is malformed: {error}"
-                ) from None
-
-        self.network_info: NetworkInfo = parse("network", NetworkInfo)
-        self.chip: Chip = replace(parse("chip", Chip), text=texts["chip_text"])
-        self.options: dict[str, Any] = parse("options", dict[str, Any])
-        self.environment: dict[str, Any] = parse("environment", dict[str, Any])
-        self.provenance: dict[str, Any] = parse("provenance", dict[str, Any])
-        check_network(self.path, self.network_info)
-        if self.tick_s != self.chip.tick_s:
-            raise TraceError(
-                f"{self.path}: attribute 'tick_s' is {self.tick_s}, the chip has {self.chip.tick_s}"
-            )
-
-    def _read_mapping(self) -> None:
-        root = self._root()
-        core = column(self.path, root, "mapping/core", schema.MAPPING_COLUMNS["core"], (None,))
-        number = len(core)
-        table: Columns = {}
-        for name, dtype in schema.MAPPING_COLUMNS.items():
-            table[name] = column(self.path, root, f"mapping/{name}", dtype, (number,))[:]
-        for name in schema.RANGES:
-            dataset = column(self.path, root, f"mapping/{name}", np.dtype("<i8"), (number, 2))
-            table[name] = dataset[:]
-        self.slices: tuple[Slice, ...] = check_slices(
-            self.path, table, self.network_info, self.chip
-        )
+    def _read_origin(self) -> None:
+        origin = read_origin(self.path, self._root(), self.tick_s)
+        self.network_info: NetworkInfo = origin.network
+        self.chip: Chip = origin.chip
+        self.slices: tuple[Slice, ...] = origin.slices
+        self.options: dict[str, Any] = origin.options
+        self.environment: dict[str, Any] = origin.environment
+        self.provenance: dict[str, Any] = origin.provenance
 
     def _read_tables(self) -> None:
         root, path = self._root(), self.path
