@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -22,7 +23,7 @@ from neuromorph.trace import Detail, Recorder
 from neuromorph.trace.schema import TIMED_DETAILS, usual_detail
 from neuromorph.workers import ALONE, Workers
 
-__all__ = ["Mode", "Run", "simulate"]
+__all__ = ["Mode", "Run", "simulate", "simulate_on"]
 
 Mode = Literal["reference", "count", "timed", "brian2"]
 
@@ -128,7 +129,6 @@ def simulate(
     labels: ArrayLike | None = None,
     trace: str | os.PathLike[str] | Recorder | None = None,
     detail: Detail | None = None,
-    workers: Workers = ALONE,
 ) -> Run:
     """Run samples through a mapped network.
 
@@ -156,9 +156,6 @@ def simulate(
     detail : {"counts", "spikes", "packets", "hops"}, optional
         What the trace holds; packets (the default) and hops need the timed
         mode, else spikes.
-    workers : Workers
-        Who runs the samples, some at a time; not in timed mode.  Nothing
-        depends on it.  Alone, the mode ``count`` uses all processors too.
 
     Returns
     -------
@@ -171,10 +168,9 @@ def simulate(
     SimulationError
         No samples, labels that are not one integer a sample, an unknown mode
         or detail, a detail or trace the mode does not have, or, in timed mode,
-        a deadlock of full buffers; names the cycle.  Several workers in timed
-        mode, and as :meth:`~neuromorph.workers.Workers.each`.
+        a deadlock of full buffers; names the cycle.
     MissingDependencyError
-        Mode ``brian2`` without Brian2, a cluster without Dask.
+        Mode ``brian2`` without Brian2.
     ChipError
         The timed mode on a chip whose times are not published.
     TraceError
@@ -208,21 +204,43 @@ def simulate(
         raise SimulationError("mode 'brian2' is for checks and records no trace; use another mode")
     if mode == "timed":
         mapping.chip.times()
-        if not workers.alone:
-            raise SimulationError(
-                "mode 'timed' runs all samples in one time, so one process runs them; use mode "
-                "'count' for several"
-            )
+    if trace is not None and not isinstance(trace, Recorder):
+        trace = Recorder(trace, mapping, detail=detail, mode=mode)
+    return simulate_on(ALONE, mapping, inputs, mode=mode, labels=labels, recorder=trace)
+
+
+def simulate_on(
+    workers: Workers,
+    mapping: Mapping,
+    inputs: ArrayLike | Iterator[ArrayLike],
+    *,
+    mode: Mode = "count",
+    labels: ArrayLike | None = None,
+    recorder: Recorder | None = None,
+) -> Run:
+    """Run samples as :func:`simulate` does, by workers: some samples each.
+
+    Nothing depends on who they are.  Alone, the mode ``count`` uses all
+    processors too, in threads.
+
+    Raises
+    ------
+    SimulationError
+        Several workers in timed mode; as :func:`simulate`, and as
+        :meth:`~neuromorph.workers.Workers.each`.
+    MissingDependencyError
+        A cluster without Dask.
+    """
+    if mode == "timed" and not workers.alone:
+        raise SimulationError(
+            "mode 'timed' runs all samples in one time, so one process runs them; use mode "
+            "'count' for several"
+        )
     pieces, samples = _pieces(mapping, inputs, mode, 1 if workers.alone else SHARE)
     streamed = isinstance(inputs, (Iterator, np.memmap))
     known = None if labels is None else _labels(labels, samples)
-    if trace is None:
-        return _run(mapping, pieces, samples, streamed, mode, known, None, workers)
-    if not isinstance(trace, Recorder):
-        trace = Recorder(trace, mapping, detail=detail, mode=mode)
-    with trace as recorder:
-        run = _run(mapping, pieces, samples, streamed, mode, known, recorder, workers)
-    return run
+    with recorder or nullcontext():
+        return _run(mapping, pieces, samples, streamed, mode, known, recorder, workers)
 
 
 def _pieces(

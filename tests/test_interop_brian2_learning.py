@@ -6,6 +6,8 @@ windows and draws agree where they lead to one.  The ``numpy`` target of Brian2 
 
 import dataclasses
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import neuromorph as nm
 from networks import random_levels
 from neuromorph.errors import LearningError, MissingDependencyError, NetworkError, SimulationError
 from neuromorph.interop import learn_in_brian2
-from neuromorph.learning import Plastic, Rule, fresh, map_for
+from neuromorph.learning import LearningTrace, Plastic, Rule, fresh, map_for
 from neuromorph.network import Conv2d, Flatten, Input, Linear, Network, Readout, Threshold
 from neuromorph.reference.brian2 import version
 
@@ -37,10 +39,13 @@ def stream(seed, samples=40, size=16, classes=4):
 
 def assert_same_transitions(state, rule, samples, labels, least=20):
     mapping = map_for(state.network("small"), nm.load_chip("gxnor45"), rule)
-    ours = nm.learn(mapping, (samples, labels), rule=rule, state=state, moves=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ours.h5"
+        ours = nm.learn(mapping, (samples, labels), rule=rule, state=state, trace=path)
+        with LearningTrace(path) as record:
+            wanted = np.sort(record.moves(), order=["step", "layer", "synapse"])
     after, moves = learn_in_brian2(state, samples, labels, rule=rule)
     assert len(moves) >= least
-    wanted = np.sort(ours.moves, order=["step", "layer", "synapse"])
     np.testing.assert_array_equal(moves, wanted)
     assert set(moves["layer"]) == set(range(len(state.layers)))
     assert after.samples == ours.state.samples

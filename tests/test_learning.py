@@ -4,7 +4,6 @@ import dataclasses
 import re
 from typing import get_args
 
-import h5py
 import numpy as np
 import pytest
 from test_learning_twin import ternary_network
@@ -20,9 +19,7 @@ from neuromorph.learning import (
     Rule,
     fresh,
     learn,
-    load_moves,
     map_for,
-    save_moves,
 )
 from neuromorph.network import Input, Linear, Network, Readout, Threshold
 from neuromorph.reference.learning import output_errors, quantised
@@ -428,58 +425,3 @@ def test_dead_neurons_among_the_living_of_a_channel_have_no_network():
     state.layers[0].dead[0] = True
     with pytest.raises(LearningError, match="has channels with some dead neurons"):
         state.network("dead")
-
-
-# --- learning trace
-
-
-def test_transitions_are_written_and_read_back(tmp_path):
-    rule = Rule(states=15, margin=8, rate=0.1, memory=6)
-    state, mapping = start(rule)
-    stream = small_stream(np.random.default_rng(11))
-    learned = learn(mapping, stream, rule=rule, state=state, moves=True)
-    path = tmp_path / "moves.h5"
-    save_moves(learned, path)
-    found = load_moves(path)
-    assert found.dtype == learned.moves.dtype
-    assert found.tolist() == learned.moves.tolist()
-    assert len(found) == learned.learning.total("dst_transition") > 0
-    with pytest.raises(LearningError, match="no transitions were recorded; learn with moves=True"):
-        save_moves(learn(mapping, stream, rule=rule, state=state), path)
-    with pytest.raises(LearningError, match="cannot write"):
-        save_moves(learned, tmp_path / "nowhere" / "moves.h5")
-
-
-def test_files_that_are_no_transitions_are_refused(tmp_path):
-    path = tmp_path / "x.h5"
-    path.write_text("no")
-    with pytest.raises(LearningError, match="cannot read"):
-        load_moves(path)
-
-    def written(version="1.0", form="neuromorph-moves", **columns):
-        with h5py.File(path, "w") as file:
-            file.attrs["format"], file.attrs["version"] = form, version
-            for name, column in columns.items():
-                file[name] = column
-
-    good = {
-        "step": np.zeros(2, "<u4"), "layer": np.zeros(2, "<u2"), "synapse": np.zeros(2, "<u4"),
-        "before": np.zeros(2, "i1"), "after": np.zeros(2, "i1"),
-    }  # fmt: skip
-    written(**good)
-    assert len(load_moves(path)) == 2
-    written(form="x", **good)
-    with pytest.raises(LearningError, match="is no file of transitions"):
-        load_moves(path)
-    written(version="2.0", **good)
-    with pytest.raises(LearningError, match=r"is of version 2\.0; this reads 1\.0"):
-        load_moves(path)
-    written(**{k: v for k, v in good.items() if k != "layer"})
-    with pytest.raises(LearningError, match="lacks the column 'layer'"):
-        load_moves(path)
-    written(**{**good, "after": np.zeros(3, "i1")})
-    with pytest.raises(LearningError, match="column 'after' has the wrong form"):
-        load_moves(path)
-    written(**{**good, "layer": h5py.SoftLink("/step")})
-    with pytest.raises(LearningError, match="lacks the column 'layer'"):
-        load_moves(path)

@@ -9,7 +9,7 @@ import pytest
 import neuromorph as nm
 from neuromorph import simulation
 from neuromorph.errors import NetworkError, SimulationError
-from neuromorph.trace import difference
+from neuromorph.trace import Recorder, difference
 from neuromorph.workers import Workers
 
 
@@ -145,7 +145,8 @@ def test_who_runs_the_samples_changes_nothing(where, mode, mapping, images, tmp_
     with workers as who:
         if where == "cluster":
             who = Workers(cluster=who.scheduler_address)
-        shared = nm.simulate(mapping, images, mode=mode, trace=tmp_path / "shared.h5", workers=who)
+        recorder = Recorder(tmp_path / "shared.h5", mapping, mode=mode)
+        shared = simulation.simulate_on(who, mapping, images, mode=mode, recorder=recorder)
     assert shared.counts == alone.counts
     assert np.array_equal(shared.outputs, alone.outputs)
     for stage in mapping.network.stages[:-1]:
@@ -156,4 +157,4 @@ def test_who_runs_the_samples_changes_nothing(where, mode, mapping, images, tmp_
 
 def test_timed_is_run_by_one(mapping, images):
     with pytest.raises(SimulationError, match="mode 'timed' runs all samples in one time, so one"):
-        nm.simulate(mapping, images, mode="timed", workers=Workers(jobs=2))
+        simulation.simulate_on(Workers(jobs=2), mapping, images, mode="timed")

@@ -133,7 +133,7 @@ def run(
     from neuromorph.mapping import map_network
     from neuromorph.network import load_network
     from neuromorph.report import draw_run
-    from neuromorph.simulation import simulate
+    from neuromorph.simulation import simulate, simulate_on
     from neuromorph.trace import Recorder
 
     for option, value in (("--detail", detail), ("--compression", compression)):
@@ -146,13 +146,15 @@ def run(
     images, labels, source = samples_of(net, data, samples)
     mapping = map_network(net, target)
     chosen: dict[str, Any] = {"mode": mode, "detail": detail}
-    recorder = None
-    if trace is not None and compression is not None:
-        recorder = Recorder(trace, mapping, **chosen, compression=compression)  # type: ignore[arg-type]
-    workers = workers_of(jobs, cluster)
-    result = simulate(
-        mapping, images, labels=labels, trace=recorder or trace, workers=workers, **chosen
-    )
+    workers, recorder = workers_of(jobs, cluster), None
+    if trace is not None and (compression is not None or not workers.alone):
+        recorder = Recorder(trace, mapping, **chosen, compression=compression or "gzip")  # type: ignore[arg-type]
+    if workers.alone:
+        result = simulate(mapping, images, labels=labels, trace=recorder or trace, **chosen)
+    else:
+        result = simulate_on(
+            workers, mapping, images, mode=chosen["mode"], labels=labels, recorder=recorder
+        )
     report = estimate_energy(result.counts, table, interval_s=interval_s)
     record = run_record(result, labels, report)
     if picture is not None:

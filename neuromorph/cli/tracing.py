@@ -34,10 +34,12 @@ def trace_group() -> None:
 @file_argument
 @as_json
 def trace_info(file: Path, as_json: bool) -> None:
-    """What a trace holds and how it was made."""
+    """What a trace, or a learning record, holds and how it was made."""
+    from neuromorph.learning import LearningTrace, is_learning
     from neuromorph.trace import Trace
 
-    with Trace(file) as trace:
+    kind = LearningTrace if is_learning(file) else Trace
+    with kind(file) as trace:
         emit(as_json, trace.to_dict(), str(trace))
 
 
@@ -46,10 +48,12 @@ def trace_info(file: Path, as_json: bool) -> None:
 @as_json
 def trace_validate(file: Path, as_json: bool) -> None:
     """Check every rule of docs/trace-format.md; exit code 1 if one is broken."""
+    from neuromorph.learning import LearningTrace, is_learning, validate_learning
     from neuromorph.trace import Trace, validate
 
-    Trace(file).close()  # what is no trace at all is bad input, not a broken rule
-    problems = validate(file)
+    kind, check = (LearningTrace, validate_learning) if is_learning(file) else (Trace, validate)
+    kind(file).close()  # what is no trace at all is bad input, not a broken rule
+    problems = check(file)
     text = paragraph("\n".join(problems)) if problems else f"{file} is valid"
     emit(as_json, {"file": str(file), "valid": not problems, "problems": problems}, text)
     if problems:

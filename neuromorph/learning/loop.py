@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +17,10 @@ from neuromorph.errors import LearningError, check_type
 from neuromorph.events import Counts
 from neuromorph.kernels.learning import Learner
 from neuromorph.learning.counts import Accountant, slices_of
+from neuromorph.learning.record import Recorder
 from neuromorph.mapping import Mapping, map_network
 from neuromorph.network import Network
-from neuromorph.plasticity import MOVE_DTYPE, Plastic, Rule, shares_synapses
+from neuromorph.plasticity import Plastic, Rule, shares_synapses
 from neuromorph.reference.counting import run_network
 
 __all__ = ["Learned", "learn", "map_for"]
@@ -34,9 +37,8 @@ class Learned:
 
     ``state``: :class:`Plastic`, to go on from.  ``predictions`` and ``labels``
     int64 (samples,), each before its sample was learned.  ``inference``,
-    ``learning``: :class:`~neuromorph.events.Counts`, summed.  ``moves``: every
-    transition, an array of :data:`MOVE_DTYPE`, if asked for.  ``note``: what
-    did not go to the end, or empty.
+    ``learning``: :class:`~neuromorph.events.Counts`, summed.  ``note``: what did
+    not go to the end, or empty.
     """
 
     mapping: Mapping
@@ -46,7 +48,6 @@ class Learned:
     labels: NDArray[np.int64]
     inference: Counts
     learning: Counts
-    moves: NDArray[Any] | None
     note: str
 
     def __len__(self) -> int:
@@ -128,7 +129,7 @@ def learn(
     rule: Rule,
     state: Plastic | None = None,
     samples: int | None = None,
-    moves: bool = False,
+    trace: str | os.PathLike[str] | None = None,
 ) -> Learned:
     """Learn on the chip, one sample after the other.
 
@@ -150,8 +151,9 @@ def learn(
         network is taken over.
     samples : int, optional
         How many to learn; a stream that ends earlier is said in ``note``.
-    moves : bool
-        Record every transition.
+    trace : path, optional
+        File that gets every transition while they happen, and what came of it
+        all: a learning record, see :class:`~neuromorph.learning.LearningTrace`.
 
     Returns
     -------
@@ -165,6 +167,8 @@ def learn(
         out of range, data that are no numbers, an empty stream.
     NetworkError
         Images of wrong shape, dtype or range.
+    TraceError
+        The record cannot be written.
 
     Examples
     --------
@@ -191,14 +195,15 @@ def learn(
     else:
         _check_state(state, mapping.network, rule)
         state = state.copy()
+    recorder = None if trace is None else Recorder(trace, mapping, rule, state)
     learner = Learner(state, rule, slices_of(mapping))
     accountant = Accountant(mapping, rule)
     predictions: list[NDArray[np.int64]] = []
     labels: list[NDArray[np.int64]] = []
-    recorded: list[NDArray[Any]] = [np.zeros(0, MOVE_DTYPE)]
     seen, waiting = state.samples, state.waiting
     expected = samples if samples or not isinstance(stream, tuple) else len(stream[1])
-    with tqdm(total=expected, unit="sample", disable=None, delay=1.0, leave=False) as bar:
+    progress = tqdm(total=expected, unit="sample", disable=None, delay=1.0, leave=False)
+    with recorder or nullcontext(), progress as bar:
         for images, classes in _after(first, pieces):
             start = 0
             while start < len(images):
@@ -206,14 +211,14 @@ def learn(
                 block = seen - seen % BLOCK
                 tables = [rule.table(block, i, len(state.layers)) for i in range(len(state.layers))]
                 part = images[start:stop]
-                tally = learner.run(part, classes[start:stop], tables, moves=moves)
+                tally = learner.run(part, classes[start:stop], tables, moves=recorder is not None)
                 waiting += len(part)
                 accountant.add(part, tally, waiting // rule.batch)
                 waiting %= rule.batch
                 predictions.append(tally.predictions)
                 labels.append(classes[start:stop])
-                if tally.moves is not None:
-                    recorded.append(tally.moves)
+                if tally.moves is not None and recorder is not None:
+                    recorder.moves(tally.moves)
                 seen += len(part)
                 start = stop
                 bar.update(len(part))
@@ -225,7 +230,7 @@ def learn(
         notes.append(f"the stream ended after {done} of {samples} samples")
     if waiting:
         notes.append(f"{waiting} samples wait for the rest of their mini-batch of {rule.batch}")
-    return Learned(
+    learned = Learned(
         mapping=mapping,
         rule=rule,
         state=state,
@@ -233,9 +238,11 @@ def learn(
         labels=np.concatenate(labels),
         inference=inference,
         learning=learning,
-        moves=np.concatenate(recorded) if moves else None,
         note="; ".join(notes),
     )
+    if recorder is not None:
+        recorder.finish(learned)
+    return learned
 
 
 def _after(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
