@@ -27,6 +27,7 @@ __all__ = [
     "Chip",
     "Fact",
     "Kind",
+    "Routing",
     "Sync",
     "Times",
     "list_chips",
@@ -39,6 +40,7 @@ Kind = Literal[
 Sync = Literal["token", "barrier"]
 Storage = Literal["dense", "sparse"]
 Kernels = Literal["shared", "unrolled"]
+Routing = Literal["unicast", "multicast"]
 
 # (column, row, side): the link that leaves the router of a tile to a side.
 LinkName = tuple[int, int, str]
@@ -115,6 +117,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mesh: _Mesh
     core: _Core
     times: _Times
+    routing: Routing = "unicast"
 
 
 TABLES: dict[str, type[msgspec.Struct]] = {"mesh": _Mesh, "core": _Core, "times": _Times}
@@ -157,7 +160,13 @@ _RANGES = {
     "buffer": (1, 1 << 20),
     "queue": (1, 1 << 20),
 }
-_CHOICES = {"sync": Sync, "storage": Storage, "kernels": Kernels, "dataflow": Dataflow}
+_CHOICES = {
+    "sync": Sync,
+    "storage": Storage,
+    "kernels": Kernels,
+    "dataflow": Dataflow,
+    "routing": Routing,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +209,9 @@ class Chip:
 
     ``dead_cores`` hold nothing; their routers work.  ``dead_links``, each the
     column and row of a tile and a side of :data:`LINK_SIDES`, carry nothing out of
-    that tile to that side; a network whose packets need one does not fit.
+    that tile to that side; packets are led around them.  With ``routing``
+    "multicast" a spike for several cores is one packet that forks at routers,
+    with "unicast" one packet for each.
 
     A packet of ``packet_bits`` crosses links of ``link_bits`` in
     :attr:`packet_flits` flits, each of which keeps a link busy for ``link``; a
@@ -254,6 +265,7 @@ class Chip:
     buffer: int | None = None
     queue: int | None = None
     weight_bits: int | None = None
+    routing: Routing = "unicast"
     facts: dict[str, Fact] = field(default_factory=dict, repr=False, compare=False)
     text: str = field(default="", repr=False, compare=False)
 
@@ -381,6 +393,7 @@ class Chip:
             f"{textwrap.fill(f'{self.name}: {self.description}', LINE)}\n"
             f"{self.columns} × {self.rows} tiles × {self.cores_per_tile} cores, {self.sync} sync, "
             f"{self.storage} weights, {self.kernels} kernels, {self.dataflow} dataflow"
+            f"{', multicast' if self.routing == 'multicast' else ''}"
         )
         if self.dead_cores:
             dead = f"dead cores: {', '.join(map(str, self.dead_cores))}"
@@ -480,6 +493,7 @@ def _chip(file: _File, facts: dict[str, Fact], text: str) -> Chip:
         storage=file.storage,
         kernels=file.kernels,
         dataflow=file.dataflow,
+        routing=file.routing,
         dead_cores=file.mesh.dead_cores,
         dead_links=file.mesh.dead_links,
         facts=facts,

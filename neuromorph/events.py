@@ -33,9 +33,9 @@ Dataflow = Literal["scatter", "gather", "dense", "stationary"]
 # The actions of one inference, in the order of every table and file.
 ACTIONS: dict[str, str] = {
     "spike_out": "spikes leaving a neuron (a bitplane input sends one for each set bit)",
-    "packet_out": "spikes sent to a core, one for each destination",
+    "packet_out": "packets of spikes sent: one for each destination core, or for all (multicast)",
     "spike_in": "spikes arriving at a core",
-    "token_out": "end-of-frame tokens sent, one for each destination core",
+    "token_out": "end-of-frame tokens sent, likewise",
     "token_in": "end-of-frame tokens arriving",
     "barrier": "global steps a core takes part in",
     "hop_x": "links crossed between columns, by all packets",

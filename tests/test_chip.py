@@ -218,29 +218,35 @@ def test_the_template_is_a_chip_with_every_key():
 # --- dead links
 
 
-def test_a_network_that_needs_a_dead_link_does_not_fit(tmp_path):
+def test_a_network_without_a_way_does_not_fit(tmp_path):
+    """The port has no way out but to the south, and that is dead too."""
     network = nm.load_network("digits-gxnor")
-    text = GXNOR45.replace("[mesh]", '[mesh]\ndead_links = [[0, 0, "east"], [9, 9, "north"]]')
+    dead = '[mesh]\ndead_links = [[0, 0, "east"], [9, 9, "north"], [0, 0, "south"]]'
+    text = GXNOR45.replace("[mesh]", dead)
     (tmp_path / "chip.toml").write_text(text, encoding="utf-8")
     chip = nm.load_chip(tmp_path / "chip.toml")
-    assert chip.dead_links == ((0, 0, "east"), (9, 9, "north"))
-    assert "dead links: 0,0 east, 9,9 north\n" in str(chip)
+    assert chip.dead_links == ((0, 0, "east"), (0, 0, "south"), (9, 9, "north"))
+    assert "dead links: 0,0 east, 0,0 south, 9,9 north\n" in str(chip)
     mapping = nm.map_network(network, nm.load_chip("gxnor45"))
     path = save_mapping(mapping, tmp_path / "map.json")
     with pytest.raises(MappingError) as caught:
         nm.map_network(network, chip)
     assert re.fullmatch(
-        r"network 'digits-gxnor' does not fit chip 'gxnor45': dead link from tile 0,0 to the east "
-        r"needs \d+ ways, 0 available; packets go along x, then along y: keep slices away with "
-        r"mesh\.dead_cores, or place them by hand in a mapping file",
+        r"network 'digits-gxnor' does not fit chip 'gxnor45': mesh cut by dead links \(tile 0,1 "
+        r"from tile 0,0\) needs \d+ ways, 0 available; no turns that keep buffers free of "
+        r"deadlock lead there: keep slices away with mesh\.dead_cores, or leave mesh\.buffer out",
         str(caught.value),
     )
     whole = dataclasses.replace(chip, dead_links=[(9, 9, "north")])
     assert nm.map_network(network, whole).slices == mapping.slices
-    broken = path.read_text().replace('"dead_links": []', '"dead_links": [[0, 0, "east"]]')
-    path.write_text(broken)
-    with pytest.raises(MappingError, match="a dead link from tile 0,0 to the east is on"):
+    cut = '"dead_links": [[0, 0, "east"], [0, 0, "south"]]'
+    path.write_text(path.read_text().replace('"dead_links": []', cut))
+    with pytest.raises(MappingError) as caught:
         load_mapping(path, network)
+    assert re.fullmatch(
+        r".*map\.json: mesh cut by dead links \(tile 0,1 from tile 0,0\), \d+ ways are missing",
+        str(caught.value),
+    )
 
 
 @pytest.mark.parametrize(

@@ -160,16 +160,16 @@ def _packets(activity: Activity, mapping: Mapping, index: int, counted: dict[str
     for source, neurons in mapping.source_rows(index):
         sent = activity.spikes[index][neurons]
         needed = reach[neurons % len(reach)]
-        copies = sent @ needed
-        distance = np.abs(mapping.tiles[targets] - mapping.tiles[source])
+        at = neurons % len(reach)
         counted["spike_out"][0, source] += sent.sum()
-        counted["packet_out"][0, source] += copies.sum()
-        counted["spike_in"][0, targets] += copies
+        counted["spike_in"][0, targets] += sent @ needed
+        moved = {"packet_out": sent @ mapping.sending(source, index, at)}
         if mapping.chip.sync == "token":
-            token = needed.any(axis=0).astype(np.int64) * activity.samples
-            counted["token_out"][0, source] += token.sum()
-            counted["token_in"][0, targets] += token
-            copies = copies + token
-        counted["hop_x"][0, source] += copies @ distance[:, 0]
-        counted["hop_y"][0, source] += copies @ distance[:, 1]
-        counted["hop_local"][0, source] += copies.sum()
+            counted["token_in"][0, targets] += needed.any(axis=0) * activity.samples
+            token = mapping.costs(source, mapping.heard(index, at))
+            moved["token_out"] = token * activity.samples
+        for kind, (packets, along_x, along_y, delivered) in moved.items():
+            counted[kind][0, source] += packets
+            counted["hop_x"][0, source] += along_x
+            counted["hop_y"][0, source] += along_y
+            counted["hop_local"][0, source] += delivered

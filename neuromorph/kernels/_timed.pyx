@@ -18,11 +18,16 @@ cdef extern from "timed.h" nogil:
         const int32_t *starts
         const int32_t *targets
 
+    ctypedef struct tm_node:
+        int32_t x
+
     ctypedef struct tm_row:
         int32_t tile_x, tile_y, gap
         int32_t depth, reads_out, partial, sources
         int64_t scan
         int32_t fan
+        const int32_t *roots
+        int32_t first_root
         const int32_t *token_to
         int32_t tokens
         const int16_t *levels
@@ -42,6 +47,8 @@ cdef extern from "timed.h" nogil:
         int32_t spike_flits, token_flits
         int32_t buffer, queue
         const int32_t *link_ticks
+        const tm_node *nodes
+        const int32_t *node_rows
 
     ctypedef struct tm_results:
         int64_t *counted[TM_COUNTED]
@@ -67,6 +74,7 @@ cdef extern from "timed.h" nogil:
         int64_t packets, most
         const int64_t *tick
         const int64_t *way
+        const int32_t *roots
         int64_t *delivered
 
     ctypedef struct tm_waiting:
@@ -92,6 +100,7 @@ cdef extern from "timed.h" nogil:
 RECORD_BYTES = 34
 HOP_BYTES = 24
 WAITING_FIELDS = 6
+NODE_FIELDS = 9
 
 
 cdef const int32_t *ints(array, list keep) except? NULL:
@@ -107,7 +116,9 @@ cdef class TimedRun:
     ``fans`` and ``rows`` are tables of ``timed.h`` as dictionaries.  ``results``
     holds the writable arrays: counted (TM_COUNTED arrays (frames, rows)), started
     and finished (frames), busy, blocked and longest_queue (rows), all int64.
-    ``traffic`` holds packets given beforehand (tick, way, most and
+    ``nodes`` are the trees that packets go along where they do not go straight:
+    int32 (nodes, NODE_FIELDS) as ``tm_node``, and the rows they name.
+    ``traffic`` holds packets given beforehand (tick, way, most, roots or None, and
     the writable delivered); then there are no rows.
     """
 
@@ -129,7 +140,7 @@ cdef class TimedRun:
         free(self.fans)
 
     def __init__(self, str agenda not None, dict chip not None, int64_t frames, *,
-                 list fans not None, list rows not None, results=None, traffic=None):
+                 list fans not None, list rows not None, nodes=None, results=None, traffic=None):
         cdef list keep = [results, traffic]
         cdef tm_chip c
         cdef tm_results found
@@ -137,6 +148,7 @@ cdef class TimedRun:
         cdef const tm_traffic *given = NULL
         cdef const int16_t[:, ::1] levels
         cdef const int64_t[::1] ticks, ways
+        cdef const int32_t *fields
         cdef int64_t[::1] vector
         cdef int64_t[:, ::1] table
         self.keep = keep
@@ -149,6 +161,12 @@ cdef class TimedRun:
         c.spike_flits, c.token_flits = chip["spike_flits"], chip["token_flits"]
         c.buffer, c.queue = chip["buffer"], chip["queue"]
         c.link_ticks = ints(chip["link_ticks"], keep)
+        c.nodes, c.node_rows = NULL, NULL
+        if nodes is not None:
+            if nodes[0].shape[1] != NODE_FIELDS:
+                raise ValueError("nodes have the wrong shape")
+            fields = ints(nodes[0].reshape(-1), keep)
+            c.nodes, c.node_rows = <const tm_node *>fields, ints(nodes[1], keep)
         if results is not None:
             if len(results["counted"]) != TM_COUNTED:
                 raise ValueError("wrong results")
@@ -175,6 +193,11 @@ cdef class TimedRun:
             if ticks.shape[0]:
                 self.traffic.tick, self.traffic.way = &ticks[0], &ways[0]
                 self.traffic.delivered = &vector[0]
+            self.traffic.roots = NULL
+            if traffic["roots"] is not None:
+                if traffic["roots"].shape[0] != ticks.shape[0]:
+                    raise ValueError("roots have the wrong shape")
+                self.traffic.roots = ints(traffic["roots"], keep)
             given = &self.traffic
         try:
             self.fans = <tm_fan *>calloc(len(fans) + 1, sizeof(tm_fan))
@@ -190,6 +213,9 @@ cdef class TimedRun:
                 r[i].depth, r[i].reads_out, r[i].sources = d["depth"], d["reads_out"], d["sources"]
                 r[i].partial = d["partial"]
                 r[i].scan, r[i].fan, r[i].planes = d["scan"], d["fan"], d["planes"]
+                r[i].roots, r[i].first_root = NULL, d["first_root"]
+                if d["roots"] is not None:
+                    r[i].roots = ints(d["roots"], keep)
                 r[i].token_to, r[i].tokens = ints(d["token_to"], keep), len(d["token_to"])
                 r[i].numbers, r[i].outputs = ints(d["numbers"], keep), len(d["numbers"])
                 levels = d["levels"]

@@ -258,9 +258,9 @@ def _count_parts(
             counted["token_out"][:, row] += 1
             counted["token_in"][:, owner] += 1
             copies = copies + 1
-        distance = np.abs(mapping.tiles[owner] - mapping.tiles[row])
-        counted["hop_x"][:, row] += copies * distance[0]
-        counted["hop_y"][:, row] += copies * distance[1]
+        along_x, along_y = mapping.ways.crossed(row, (owner,))
+        counted["hop_x"][:, row] += copies * along_x
+        counted["hop_y"][:, row] += copies * along_y
         counted["hop_local"][:, row] += copies
 
 
@@ -321,24 +321,24 @@ def count_packets(
             sent = _over_channels(sent, positions, stage.spikes_per_input)
             neurons = neurons[:positions]
         needed = reach[neurons % positions]
+        at = neurons % positions
+        each = mapping.sending(source, index, at)
         if positions == 1:  # every spike goes everywhere
-            copies = np.outer(total, needed[0])
+            counted["spike_in"][:, targets] += np.outer(total, needed[0])
             counted["fetched"][:, targets] += np.outer(total, fetch[0])
+            moved = {"packet_out": np.outer(total, each[0])}
         else:
-            copies = _product(sent, needed)
-            counted["fetched"][:, targets] += _product(sent, fetch[neurons % positions])
-        distance = np.abs(mapping.tiles[targets] - mapping.tiles[source])
+            counted["spike_in"][:, targets] += _product(sent, needed)
+            counted["fetched"][:, targets] += _product(sent, fetch[at])
+            moved = {"packet_out": _product(sent, each)}
         counted["spike_out"][:, source] += total
-        counted["packet_out"][:, source] += copies.sum(axis=1)
-        counted["spike_in"][:, targets] += copies
         if mapping.chip.sync == "token":
-            token = needed.any(axis=0).astype(np.int64)
-            counted["token_out"][:, source] += token.sum()
-            counted["token_in"][:, targets] += token
-            copies = copies + token
-        counted["hop_x"][:, source] += copies @ distance[:, 0]
-        counted["hop_y"][:, source] += copies @ distance[:, 1]
-        counted["hop_local"][:, source] += copies.sum(axis=1)
+            counted["token_in"][:, targets] += needed.any(axis=0)
+            moved["token_out"] = mapping.costs(source, mapping.heard(index, at))[None]
+        for kind, cost in moved.items():
+            counted[kind][:, source] += cost[:, 0]
+            for place, action in enumerate(("hop_x", "hop_y", "hop_local"), start=1):
+                counted[action][:, source] += cost[:, place]
 
 
 def _spikes(stage: Stage, levels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -21,13 +21,22 @@ enum {
 
 enum { TM_DONE = 0, TM_PAUSED = 1, TM_STUCK = 2, TM_NO_MEMORY = -1 };
 
-/* Where a level of neurons sends: a list of rows for each position.  The
- * position of a neuron is its number modulo `positions`. */
+/* Where a level of neurons sends: a list of goals for each position.  The
+ * position of a neuron is its number modulo `positions`.  A goal is a row, or,
+ * where the sending row has `roots`, the number of one of these. */
 typedef struct {
     int32_t positions;
     const int32_t *starts;         /* (positions + 1) */
     const int32_t *targets;
 } tm_fan;
+
+/* A node of a tree: packets go straight from one to the next (neuromorph/mapping/ways.py). */
+typedef struct {
+    int32_t x, y;
+    int32_t first_branch, branches;    /* nodes */
+    int32_t first_row, rows;           /* in `node_rows` */
+    int32_t hops_x, hops_y, deliveries; /* of the whole tree, for a root */
+} tm_node;
 
 typedef struct {
     int32_t tile_x, tile_y, gap;
@@ -37,7 +46,9 @@ typedef struct {
     int32_t sources;               /* tokens to wait for */
     int64_t scan;                  /* ticks to threshold all neurons */
     int32_t fan;                   /* which; -1: sends nothing */
-    const int32_t *token_to;       /* rows that get a token */
+    const int32_t *roots;          /* node of goal − first_root; -1: straight to that row */
+    int32_t first_root;
+    const int32_t *token_to;       /* goals that get a token */
     int32_t tokens;
     const int16_t *levels;         /* (frames, stride): levels of its layer */
     int64_t stride;
@@ -59,6 +70,8 @@ typedef struct {
     int32_t spike_flits, token_flits;
     int32_t buffer, queue;         /* packets; 0: without limit */
     const int32_t *link_ticks;     /* (tiles, 4): ticks to cross each link */
+    const tm_node *nodes;          /* NULL: every packet goes straight to one row */
+    const int32_t *node_rows;
 } tm_chip;
 
 /* What is counted; the frames × rows tables are indexed frame-major. */
@@ -95,13 +108,15 @@ typedef struct {
     int64_t packets, most;
     const int64_t *tick;
     const int64_t *way;            /* x, y, goal x, goal y: 16 bits each, the first lowest */
+    const int32_t *roots;          /* node of each packet, -1: straight; NULL: all straight */
     int64_t *delivered;
 } tm_traffic;
 
 /* A packet on the chip when nothing moves any more. */
 typedef struct {
     int64_t packet;                /* its number */
-    int64_t frame, source, target;
+    int64_t frame, source;
+    int64_t target;                /* row, ~node for a packet that goes on to several */
     int64_t holds;                 /* link it came over, ~row in the outbox of a row */
     int64_t wants;                 /* link, ~row for a core; TM_INSIDE: it is in its core */
 } tm_waiting;

@@ -20,6 +20,7 @@ from neuromorph.chip import Chip
 from neuromorph.errors import SimulationError
 from neuromorph.kernels._timed import TimedRun
 from neuromorph.kernels.counting import count, partial_sums
+from neuromorph.kernels.trees import STRAIGHT, Trees
 from neuromorph.mapping import Mapping, Slice, Tally
 from neuromorph.mapping.deadlock import Place, Stuck, Waiting, deadlock
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, PacketSink
@@ -92,13 +93,15 @@ def timed(
     links = np.zeros((3, mapping.chip.rows, mapping.chip.columns, 4), np.int64)
     ready: _Parts | None = None
     if frames:
-        fans = _fans(mapping)
+        fans, trees = _fans(mapping), Trees(mapping.ways)
+        table = _rows(mapping, fans, trees, [inputs, *tally.levels])
         run = TimedRun(
             agenda,
             chip_table(mapping.chip),
             frames,
             fans=fans,
-            rows=_rows(mapping, fans, [inputs, *tally.levels]),
+            rows=table,
+            nodes=trees.tables,
             results=results,
         )
         if parts is not None:
@@ -112,7 +115,7 @@ def timed(
 
         advance(run, sink, hops, read_out)
         if run.is_stuck:
-            raise SimulationError(deadlock(mapping, _stuck(run, rows)))
+            raise SimulationError(deadlock(mapping, _stuck(run, rows, trees)))
         run.links(links.reshape(3, -1))
     moved = dict(zip(MOVED, results["counted"]))
     served, synapses = moved.pop("served"), tally.counted["fetched"]
@@ -227,9 +230,23 @@ def _bytes(records: NDArray[Any] | None) -> NDArray[np.uint8] | None:
 
 
 def _fans(mapping: Mapping) -> list[dict[str, Any]]:
-    """For each layer: the rows that an input position sends to, as ``Mapping.reach_table``."""
+    """For each layer: what an input position sends to, as ``Mapping.reach_table``.
+
+    Rows, or with multicast the number of a set of rows.
+    """
     fans = []
-    for stage, rows in zip(mapping.network.stages, mapping.stage_rows):
+    for index, (stage, rows) in enumerate(zip(mapping.network.stages, mapping.stage_rows)):
+        if mapping.chip.routing == "multicast":
+            which, sets = mapping.target_sets(index)
+            sends = np.array([bool(s) for s in sets])[which]
+            fans.append(
+                {
+                    "positions": len(which),
+                    "starts": np.concatenate([[0], np.cumsum(sends)]).astype(np.int32),
+                    "targets": which[sends].astype(np.int32),
+                }
+            )
+            continue
         channels, height, width = stage.input_shape
         slices = [mapping.slices[row - 1] for row in rows]
         is_split = any(s.inputs != (0, channels) for s in slices)
@@ -268,8 +285,30 @@ def _heard_by(fan: dict[str, Any], neurons: NDArray[np.int64]) -> NDArray[np.int
     return heard
 
 
+def _goals(
+    mapping: Mapping, trees: Trees, row: int, index: int, fan: dict[str, Any], neurons: Any
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Rows of a layer that a row sends to, and what the engine needs to get there."""
+    if mapping.chip.routing == "unicast":
+        heard = _heard_by(fan, neurons)
+        roots, first = trees.roots_around(row, heard.tolist())
+        return heard.astype(np.int64), {"token_to": heard, "roots": roots, "first_root": first}
+    which, sets = mapping.target_sets(index)
+    positions = neurons % len(which)
+    rows = mapping.heard(index, positions)
+    roots = np.full(len(sets) + 1, STRAIGHT, np.int32)
+    for number in np.unique(which[positions]):
+        if sets[number]:
+            roots[number] = trees.root(row, sets[number])
+    token_to = np.full(min(len(rows), 1), len(sets), np.int32)
+    if rows:
+        roots[-1] = trees.root(row, rows)
+    goals = {"token_to": token_to, "roots": roots, "first_root": 0}
+    return np.array(rows, np.int64), goals
+
+
 def _rows(
-    mapping: Mapping, fans: list[dict[str, Any]], levels: list[NDArray[Any]]
+    mapping: Mapping, fans: list[dict[str, Any]], trees: Trees, levels: list[NDArray[Any]]
 ) -> list[dict[str, Any]]:
     """Every row: its place, what it sends and what it holds for a spike."""
     chip, times, network = mapping.chip, mapping.chip.times(), mapping.network
@@ -279,17 +318,19 @@ def _rows(
     for index in range(last + 1):
         sent = np.ascontiguousarray(levels[index], np.int16)
         for row, neurons in mapping.source_rows(index):
-            needed = _heard_by(fans[index], neurons)
+            needed, goals = _goals(mapping, trees, row, index, fans[index], neurons)
             sources[needed] += 1
             rows[row] = {
+                **goals,
                 "fan": index,
-                "token_to": needed,
                 "numbers": neurons.astype(np.int32),
                 "levels": sent,
                 "planes": network.stages[index].spikes_per_input,
             }
     nothing = {
         "fan": -1,
+        "roots": None,
+        "first_root": 0,
         "token_to": np.zeros(0, np.int32),
         "numbers": np.zeros(0, np.int32),
         "levels": np.zeros((len(levels[0]), 1), np.int16),
@@ -299,9 +340,12 @@ def _rows(
         if mapping.owner_rows[index] == mapping.stage_rows[index]:
             continue
         for row, sums in partial_sums(mapping, index, levels[index]):
-            owner = mapping.owners[row]
+            owner = int(mapping.owners[row])
             sources[owner] += 1
+            roots, first = trees.roots_around(row, [owner])
             rows[row] = {
+                "roots": roots,
+                "first_root": first,
                 "fan": last + 1 + row,
                 "token_to": np.array((owner,), np.int32),
                 "numbers": mapping.sum_numbers(row).astype(np.int32),
@@ -364,7 +408,7 @@ def _taps(
     return met
 
 
-def _stuck(run: TimedRun, rows: int) -> Stuck:
+def _stuck(run: TimedRun, rows: int, trees: Trees) -> Stuck:
     """Where everything is in a run in which nothing moves."""
     found = np.zeros((run.waiting(None), 6), np.int64)
     run.waiting(found)
@@ -381,7 +425,7 @@ def _stuck(run: TimedRun, rows: int) -> Stuck:
                 packet=packet,
                 frame=frame,
                 source=source,
-                target=target,
+                targets=(target,) if target >= 0 else trees.below(~target),
                 holds=place(holds, "outbox"),
                 wants=None if wants == INSIDE else place(wants, "queue"),
             )

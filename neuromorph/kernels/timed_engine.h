@@ -32,8 +32,8 @@ static void all_sent(tm_run *r, int64_t tick, int32_t number) {
     note(r, TM_TOKEN_OUT, row, row->tokens_sent);
     note(r, TM_HOP_X, row, row->hops_x);
     note(r, TM_HOP_Y, row, row->hops_y);
-    note(r, TM_HOP_LOCAL, row, row->packets + row->tokens_sent);
-    row->packets = row->tokens_sent = row->hops_x = row->hops_y = 0;
+    note(r, TM_HOP_LOCAL, row, row->deliveries);
+    row->packets = row->tokens_sent = row->hops_x = row->hops_y = row->deliveries = 0;
     row->busy = 0;
     if (number == 0) {
         if (!r->chip.barrier_sync) begin_if_free(r, tick);
@@ -89,14 +89,15 @@ static inline void depart(tm_run *r, int64_t tick, int32_t p, event e) {
     q->sent = tick;
     q->number = r->sent++;
     e.about = (uint32_t)p;
-    hop(r, tick, &e);
+    if (q->node < 0) hop(r, tick, &e);
+    else fork_at(r, tick, e);
 }
 
 static void emit(tm_run *r, int64_t tick, int32_t number) {
     core_row *row = &r->rows[number];
     const tm_row *g = &row->given;
     const tm_fan *fan = &r->fans[g->fan];
-    int32_t p = new_packet(r);
+    int32_t p = new_packet(r), goal;
     if (p < 0) return;
     packet *q = &r->packets[p];
     while (row->target_at == row->target_end && row->spike_at < row->spikes) {
@@ -108,22 +109,32 @@ static void emit(tm_run *r, int64_t tick, int32_t number) {
     if (row->target_at < row->target_end) {
         q->neuron = row->spike_neuron[row->spike_at - 1];
         q->payload = row->spike_payload[row->spike_at - 1];
-        q->target = fan->targets[row->target_at++];
+        goal = fan->targets[row->target_at++];
         row->packets++;
     } else {
         q->neuron = TM_TOKEN;
         q->payload = 0;
-        q->target = g->token_to[row->token_at++];
+        goal = g->token_to[row->token_at++];
         row->tokens_sent++;
     }
-    const tm_row *to = &r->rows[q->target].given;
     q->frame = row->frame;
     q->source = number;
     q->holds = ~(int64_t)number;
-    row->hops_x += abs(to->tile_x - g->tile_x);
-    row->hops_y += abs(to->tile_y - g->tile_y);
-    event e = {way_from(g->tile_x, g->tile_y, to->tile_x, to->tile_y), 0, HOP,
-               (uint16_t)(q->payload ? r->chip.spike_flits : r->chip.token_flits)};
+    event e = {0, 0, HOP, (uint16_t)(q->payload ? r->chip.spike_flits : r->chip.token_flits)};
+    q->node = g->roots ? g->roots[goal - g->first_root] : -1;
+    if (q->node < 0) {
+        const tm_row *to = &r->rows[goal].given;
+        q->target = goal;
+        row->hops_x += abs(to->tile_x - g->tile_x);
+        row->hops_y += abs(to->tile_y - g->tile_y);
+        row->deliveries++;
+        e.way = way_from(g->tile_x, g->tile_y, to->tile_x, to->tile_y);
+    } else {
+        const tm_node *root = &r->chip.nodes[q->node];
+        row->hops_x += root->hops_x;
+        row->hops_y += root->hops_y;
+        row->deliveries += root->deliveries;
+    }
     depart(r, tick, p, e);
     if (--row->remaining) row_event(r, tick + g->gap, number, EMIT);
     else all_sent(r, tick, number);
@@ -155,6 +166,7 @@ static void inject(tm_run *r, int64_t tick) {
         int32_t p = new_packet(r);
         if (p < 0) return;
         r->packets[p].holds = NOWHERE;
+        r->packets[p].node = t->roots ? t->roots[i] : -1;
         event e = {(uint64_t)t->way[i], 0, HOP, (uint16_t)r->chip.spike_flits};
         depart(r, tick, p, e);
     }
@@ -320,7 +332,7 @@ static int next_act(tm_run *r) {
     return TM_PAUSED;
 }
 
-enum { MOST = 8 };                 /* records that one event makes, and a few more */
+enum { MOST = 16 };                /* records that one event makes, and a few more */
 enum { BETWEEN_CHECKS = 4096 };    /* events */
 
 static int full(const tm_run *r) {
@@ -386,8 +398,12 @@ static int64_t waiting(const tm_run *r, tm_waiting *out, int64_t room) {
     int64_t found = 0;
     for (int32_t p = 0; p < r->packet_used; p++) {
         const packet *q = &r->packets[p];
-        if (q->number == NOT_SENT || found == room) continue;
-        tm_waiting w = {(int64_t)q->number, q->frame, q->source, q->target, q->holds, q->wants};
+        if (q->number == NOT_SENT || q->copies || found == room) continue;
+        int64_t target = q->node < 0 ? q->target : ~(int64_t)q->node;
+        int64_t holds = q->holds;  /* a copy may have been left by a copy */
+        while (holds != NOWHERE && holds < INT64_MIN / 4)
+            holds = r->packets[holds - SHARED(0)].holds;
+        tm_waiting w = {(int64_t)q->number, q->frame, q->source, target, holds, q->wants};
         out[found++] = w;
     }
     return r->alive;

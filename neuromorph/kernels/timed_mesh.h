@@ -19,6 +19,7 @@ enum { EMIT, HOP, DELIVER, SERVED, FIRED, LINK_FREE };
 #endif
 
 #define NOWHERE INT64_MIN          /* holds no place */
+#define SHARED(p) (INT64_MIN / 2 + (p)) /* the place that a packet left to its copies */
 #define UNLIMITED (1 << 30)
 #define NOT_SENT UINT64_MAX        /* number of a packet that is free */
 
@@ -28,6 +29,8 @@ typedef struct {
     int64_t holds, wants;          /* see tm_waiting */
     uint32_t neuron;
     int32_t frame, source, target, payload, next;
+    int32_t node;                  /* of a tree, where it goes; -1: straight to its core */
+    int32_t copies;                /* that hold its place; 0: it is on the chip itself */
     event at;
 } packet;
 
@@ -56,7 +59,7 @@ typedef struct {
     uint32_t *spike_neuron;
     int32_t *spike_payload;
     int64_t spikes, spike_at, target_at, target_end, token_at, remaining;
-    int64_t packets, hops_x, hops_y, tokens_sent;
+    int64_t packets, hops_x, hops_y, deliveries, tokens_sent;
     int32_t outbox_room, blocked;
     int64_t blocked_since;
     /* receiving */
@@ -97,6 +100,8 @@ static int32_t new_packet(tm_run *r) {
     if (r->packet_free >= 0) {
         int32_t p = r->packet_free;
         r->packet_free = r->packets[p].next;
+        r->packets[p].node = -1;
+        r->packets[p].copies = 0;
         return p;
     }
     if (r->packet_used == r->packet_room) {
@@ -109,6 +114,8 @@ static int32_t new_packet(tm_run *r) {
         r->packets = more;
         r->packet_room = room;
     }
+    r->packets[r->packet_used].node = -1;
+    r->packets[r->packet_used].copies = 0;
     return r->packet_used++;
 }
 
@@ -161,7 +168,8 @@ static ALWAYS_INLINE void cross(tm_run *r, int64_t tick, int64_t waited, const e
     l->longest = waited > l->longest ? (uint32_t)waited : l->longest;
     if (r->recording->hops)
         record_hop(r, tick, r->packets[about].number, (uint32_t)(link >> 2), link & 3, waited);
-    int over = !r->limited && (uint32_t)way == way >> 32;
+    int over = !r->limited && (uint32_t)way == way >> 32 &&
+               (!r->chip.nodes || r->packets[about].node < 0);
     event next = {way, about, over ? DELIVER : HOP, flits};
     agenda_add(&r->agenda, tick + waited + l->ticks + (over ? r->chip.hop_local : 0), next);
 }
@@ -186,6 +194,15 @@ static void try_link(tm_run *r, int64_t tick, int64_t link) {
 
 static void give_back(tm_run *r, int64_t tick, int64_t place) {
     if (place == NOWHERE) return;
+    if (place < INT64_MIN / 4) {
+        packet *left = &r->packets[place - SHARED(0)];
+        if (--left->copies) return;
+        place = left->holds;
+        r->alive++;                /* only its copies were counted */
+        free_packet(r, (int32_t)(left - r->packets));
+        give_back(r, tick, place);
+        return;
+    }
     if (place >= 0) {
         r->gates[place].room++;
         try_link(r, tick, place);
@@ -230,6 +247,8 @@ static ALWAYS_INLINE int64_t router_of(const tm_run *r, uint64_t way) {
     return (int64_t)(uint16_t)(way >> 16) * r->chip.columns + (uint16_t)way;
 }
 
+static void fork_at(tm_run *r, int64_t tick, event e);
+
 /* The head of a packet is at a router: x first, then y. */
 static ALWAYS_INLINE void hop(tm_run *r, int64_t tick, const event *e) {
     uint64_t way = e->way;
@@ -239,7 +258,8 @@ static ALWAYS_INLINE void hop(tm_run *r, int64_t tick, const event *e) {
     int side = 2 * turn + (turn ? y > to_y : x > to_x);
     int64_t link = ((int64_t)y * r->chip.columns + x) * 4 + side;
     if (turn && y == to_y) {
-        at_core(r, tick, *e);
+        if (r->chip.nodes && r->packets[e->about].node >= 0) fork_at(r, tick, *e);
+        else at_core(r, tick, *e);
         return;
     }
     if (!r->limited) {
@@ -255,6 +275,50 @@ static ALWAYS_INLINE void hop(tm_run *r, int64_t tick, const event *e) {
     q->at = *e;
     join(r, &r->gates[link].waiting, (int32_t)e->about);
     try_link(r, tick, link);
+}
+
+/* A packet to its row at this tile, or on to the next node. */
+static void go_on(tm_run *r, int64_t tick, event e, const tm_node *from, int32_t next) {
+    packet *q = &r->packets[e.about];
+    const tm_node *to = from;
+    q->node = -1;
+    if (next < from->rows) {
+        q->target = r->chip.node_rows[from->first_row + next];
+    } else {
+        int32_t number = from->first_branch + next - from->rows;
+        to = &r->chip.nodes[number];
+        if (to->rows == 1 && to->branches == 0) q->target = r->chip.node_rows[to->first_row];
+        else q->node = number;
+    }
+    e.way = way_from(from->x, from->y, to->x, to->y);
+    hop(r, tick, &e);
+}
+
+/* The head of a packet is at a node of its tree: on from there, as copies if there are several. */
+static void fork_at(tm_run *r, int64_t tick, event e) {
+    int32_t p = (int32_t)e.about;
+    const tm_node *node = &r->chip.nodes[r->packets[p].node];
+    int32_t copies = node->rows + node->branches;
+    if (copies == 1) {
+        go_on(r, tick, e, node, 0);
+        return;
+    }
+    int holding = r->limited && r->packets[p].holds != NOWHERE;
+    r->packets[p].copies = copies;
+    r->packets[p].wants = TM_INSIDE;
+    r->alive--;
+    for (int32_t i = 0; i < copies; i++) {
+        int32_t copy = new_packet(r);
+        if (copy < 0) return;
+        r->packets[copy] = r->packets[p];
+        r->packets[copy].copies = 0;
+        if (holding) r->packets[copy].holds = SHARED(p);
+        e.about = (uint32_t)copy;
+        go_on(r, tick, e, node, i);
+    }
+    if (holding) return;
+    r->alive++;
+    free_packet(r, p);
 }
 
 static void deliver(tm_run *r, int64_t tick, event e) {

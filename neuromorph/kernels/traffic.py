@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from neuromorph.chip import Chip
 from neuromorph.kernels._timed import TimedRun
 from neuromorph.kernels.timed import Agenda, advance, chip_table
-from neuromorph.mapping.packets import HopSink, check_traffic
+from neuromorph.kernels.trees import STRAIGHT, Trees
+from neuromorph.mapping.packets import HopSink, check_traffic, traffic_ways
 from neuromorph.mapping.timing import Timing
 
 __all__ = ["route"]
@@ -42,7 +43,8 @@ def route(
     Raises
     ------
     SimulationError
-        Ticks that fall or are negative, tiles that are not there.
+        Ticks that fall or are negative, tiles that are not there, or between
+        which dead links leave no way.
     ChipError
         Times that are not published.
     """
@@ -69,6 +71,11 @@ def prepare(
     left, ends = check_traffic(chip, ticks, tiles)
     (y, x), (to_y, to_x) = (np.divmod(tile, chip.columns) for tile in ends.T)
     ways = x | y << 16 | to_x << 32 | to_y << 48
+    trees = Trees(traffic_ways(chip, ends))
+    around = np.flatnonzero(trees.ways.broken(ends))
+    roots = np.full(len(left) if len(around) else 0, STRAIGHT, np.int32)
+    for place in around.tolist():
+        roots[place] = trees.root(int(ends[place, 0]), (int(ends[place, 1]),))
     delivered = np.zeros(len(left), np.int64)
     starts = np.flatnonzero(np.diff(left, prepend=-1, append=-1))
     most = int(np.diff(starts).max(initial=0))  # packets that leave at one tick
@@ -78,10 +85,12 @@ def prepare(
         0,
         fans=[],
         rows=[],
+        nodes=trees.tables,
         traffic={
             "tick": left,
             "way": ways,
             "most": most,
+            "roots": roots if len(around) else None,
             "delivered": delivered,
         },
     )

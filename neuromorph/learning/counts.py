@@ -127,7 +127,7 @@ class Accountant:
 
     def _send(self, sources: list[int], targets: list[int], packets: NDArray[np.int64]) -> None:
         """Error packets and the links they cross, counted where they leave."""
-        tiles = self.mapping.tiles
-        distance = np.abs(tiles[sources][:, None] - tiles[targets][None]).sum(axis=2)
+        pairs = np.stack(np.meshgrid(sources, targets, indexing="ij"), axis=2).reshape(-1, 2)
+        distance = self.mapping.ways.distances(pairs).sum(axis=1).reshape(packets.shape)
         self.learning[sources, _LEARNING["error_packet"]] += packets.sum(axis=1)
         self.learning[sources, _LEARNING["error_hop"]] += (packets * distance).sum(axis=1)

@@ -23,12 +23,15 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A packet that cannot move: where it is and where it wants to go (None: served)."""
+    """A packet (or the copy of one) that cannot move: where it is, where it wants to go.
+
+    None: it is in its core, to be served.  Packets that fork have several ``targets``.
+    """
 
     packet: int
     frame: int
     source: int
-    target: int
+    targets: tuple[int, ...]
     holds: Place
     wants: Place | None
 
@@ -45,7 +48,7 @@ class Stuck:
 
 def deadlock(mapping: Mapping, stuck: Stuck) -> str:
     """The sentence that names the cycle."""
-    packets = sorted(stuck.packets, key=lambda p: p.packet)
+    packets = sorted(stuck.packets, key=lambda p: (p.packet, p.holds, p.wants or ("", 0)))
     first = next(p for p in packets if p.wants is not None)
     assert first.wants is not None
     path = [first.wants]
@@ -74,7 +77,7 @@ def _next(mapping: Mapping, stuck: Stuck, packets: list[Waiting], place: Place) 
         return "outbox", row
     # the core rests: its frame lacks packets that are on their way or not yet sent
     for p in packets:
-        if p.target == row and p.frame == stuck.frames[row] and p.wants is not None:
+        if row in p.targets and p.frame == stuck.frames[row] and p.wants is not None:
             return p.holds
     late = (s for s in _sources(mapping, row) if stuck.frames[s] <= stuck.frames[row])
     source = next(late, row)

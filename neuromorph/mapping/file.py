@@ -12,10 +12,9 @@ import numpy as np
 from neuromorph import __version__
 from neuromorph.chip import Chip
 from neuromorph.errors import MappingError
-from neuromorph.mapping.links import dead_ways
+from neuromorph.mapping.links import lost_ways
 from neuromorph.mapping.mapping import Mapping
 from neuromorph.mapping.slices import Range, Slice, input_range, sum_range
-from neuromorph.mapping.traffic import flows, spikes_of
 from neuromorph.network import Network
 from neuromorph.writing import write_whole
 
@@ -91,7 +90,7 @@ def load_mapping(path: str | os.PathLike[str], network: Network) -> Mapping:
     MappingError
         The file cannot be read or is none, is of another network, its slices
         do not make up every layer once, a core is used twice, dead or not
-        there, or packets need a dead link.
+        there, or dead links leave no way between two.
     """
     file = Path(path)
     try:
@@ -113,9 +112,8 @@ def load_mapping(path: str | os.PathLike[str], network: Network) -> Mapping:
     except MappingError as error:
         raise MappingError(f"{file}: {error}") from None
     mapping = Mapping(network=network, chip=chip, slices=slices)
-    ways = flows(network, slices, spikes_of(network, None))
-    for broken in dead_ways(chip, mapping.tiles[1:], ways):
-        raise MappingError(f"{file}: a {broken.where} is on {broken.needed} ways of packets")
+    for broken in lost_ways(mapping.ways) if chip.dead_links else ():
+        raise MappingError(f"{file}: {broken.where}, {broken.needed} ways are missing")
     return mapping
 
 

@@ -1,28 +1,71 @@
-"""Links: what crosses each of them, and whether a way needs one that is dead."""
+"""Links: what crosses each of them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import LINK_SIDES, Chip
 from neuromorph.mapping.partition import Limit
-from neuromorph.mapping.traffic import Traffic
+from neuromorph.mapping.traffic import flows
+from neuromorph.mapping.ways import Ways
 
-__all__ = ["dead_ways", "link_load"]
+if TYPE_CHECKING:
+    from neuromorph.mapping.mapping import Mapping
+
+__all__ = ["legs", "link_load", "lost_ways"]
+
+# Legs that packets go, each along x, then along y: tiles (legs, 2) from and to, and how many.
+Legs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 
-def link_load(chip: Chip, tiles: NDArray[np.int64], traffic: Traffic) -> NDArray[np.float64]:
-    """Packets over each link, float64 (rows, columns, 4), with slice s on ``tiles[s]``.
+def legs(mapping: Mapping, spikes: list[NDArray[np.float64]]) -> Legs:
+    """Where the packets of one inference go if every neuron sends these spikes."""
+    between = flows(mapping.network, mapping.slices, spikes)
+    spiking = np.array([s.stage for s in mapping.slices], np.int64)
+    reached = np.flatnonzero(between.port)
+    source = np.concatenate((between.source + 1, np.zeros_like(reached)))
+    target = np.concatenate((between.target, reached)) + 1
+    packets = np.concatenate((between.packets, between.port[reached]))
+    more: list[tuple[int, tuple[int, ...], float]] = []
+    if mapping.chip.routing == "multicast":
+        is_sum = (source > 0) & (spiking[source - 1] == spiking[target - 1])
+        source, target, packets = source[is_sum], target[is_sum], packets[is_sum]
+        more = [tree for index in range(len(spikes)) for tree in _trees(mapping, index, spikes)]
+    pairs = np.stack((source, target), axis=1)
+    broken = mapping.ways.broken(pairs)
+    more += [(s, (t,), p) for (s, t), p in zip(pairs[broken].tolist(), packets[broken].tolist())]
+    found = [
+        (*start, *goal, number)
+        for row, targets, number in more
+        for start, goal in mapping.ways.tree(row, targets).legs()
+    ]
+    table = np.array(found, np.float64).reshape(-1, 5)
+    start, goal = mapping.tiles[source[~broken]], mapping.tiles[target[~broken]]
+    return (
+        np.concatenate((start, table[:, :2].astype(np.int64))),
+        np.concatenate((goal, table[:, 2:4].astype(np.int64))),
+        np.concatenate((packets[~broken], table[:, 4])),
+    )
 
-    Packets go first along x, then along y.
-    """
-    port = np.zeros_like(tiles)
-    source = np.concatenate((tiles[traffic.source], port))
-    target = np.concatenate((tiles[traffic.target], tiles))
-    packets = np.concatenate((traffic.packets, traffic.port))
+
+def _trees(
+    mapping: Mapping, index: int, spikes: list[NDArray[np.float64]]
+) -> list[tuple[int, tuple[int, ...], float]]:
+    """(source, targets, packets) of all packets to a layer that go along one tree."""
+    which, sets = mapping.target_sets(index)
+    found = []
+    for row, neurons in mapping.source_rows(index):
+        sent = np.bincount(which[neurons % len(which)], spikes[index].ravel()[neurons], len(sets))
+        found += [(row, sets[i], float(sent[i])) for i in np.flatnonzero(sent) if sets[i]]
+    return found
+
+
+def link_load(chip: Chip, going: Legs) -> NDArray[np.float64]:
+    """Packets over each link, float64 (rows, columns, 4)."""
+    source, target, packets = going
     load = np.zeros((chip.rows + 1, chip.columns + 1, len(LINK_SIDES)))
     (x, y), (to_x, to_y) = source.T, target.T
     # a way enters at its first link and ends behind its last: sums along the axis say the rest
@@ -38,23 +81,10 @@ def link_load(chip: Chip, tiles: NDArray[np.int64], traffic: Traffic) -> NDArray
     return crossed
 
 
-def dead_ways(chip: Chip, tiles: NDArray[np.int64], traffic: Traffic) -> tuple[Limit, ...]:
-    """For each dead link that is needed: how many pairs of slices it would have to join."""
-    if not chip.dead_links:
+def lost_ways(ways: Ways) -> tuple[Limit, ...]:
+    """The limit that dead links break by leaving cores without a way between them."""
+    if ways.lost is None:
         return ()
-    ones = replace(
-        traffic,
-        packets=np.ones_like(traffic.packets),
-        port=(traffic.port > 0).astype(np.float64),
-    )
-    ways = link_load(chip, tiles, ones)
-    return tuple(
-        Limit(
-            limit="ways",
-            needed=round(ways[y, x, LINK_SIDES.index(side)]),
-            available=0,
-            where=f"dead link from tile {x},{y} to the {side}",
-        )
-        for x, y, side in chip.dead_links
-        if ways[y, x, LINK_SIDES.index(side)] > 0.5
-    )
+    number, (x, y), (to_x, to_y) = ways.lost
+    where = f"mesh cut by dead links (tile {to_x},{to_y} from tile {x},{y})"
+    return (Limit(limit="ways", needed=number, available=0, where=where),)

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from neuromorph.chip import Chip
 from neuromorph.errors import MappingError
 from neuromorph.events import Hardware, format_table
-from neuromorph.mapping.links import dead_ways, link_load
+from neuromorph.mapping.links import legs, link_load, lost_ways
 from neuromorph.mapping.partition import Limit, partition
 from neuromorph.mapping.placement import place
 from neuromorph.mapping.slices import Slice, tap_counts
 from neuromorph.mapping.traffic import INPUT_LAYER, Spikes, flows, spikes_of
+from neuromorph.mapping.ways import Ways
 from neuromorph.network import Network, Stage
 
 __all__ = ["Fit", "Mapping", "check_fit", "link_packets", "map_network"]
@@ -66,6 +67,15 @@ class Mapping:
     def tiles(self) -> NDArray[np.int64]:
         """(column, row) of the tile of every row, shape (rows, 2)."""
         return np.array([(0, 0), *(self.chip.tile(s.core) for s in self.slices)], np.int64)
+
+    @cached_property
+    def ways(self) -> Ways:
+        """How packets get from row to row."""
+        between = flows(self.network, self.slices, spikes_of(self.network, None))
+        reached = np.flatnonzero(between.port)
+        source = np.concatenate((between.source + 1, np.zeros_like(reached)))
+        target = np.concatenate((between.target, reached)) + 1
+        return Ways(self.chip, self.tiles, np.stack((source, target), axis=1))
 
     @cached_property
     def stage_rows(self) -> tuple[tuple[int, ...], ...]:
@@ -150,6 +160,47 @@ class Mapping:
         """Which slices of a layer an input position sends to: (positions, slices)."""
         return self.fetch_table(index) > 0
 
+    def target_sets(self, index: int) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
+        """For each input position of a layer which of the sets of rows it sends to; the sets."""
+        if index not in self._target_sets:
+            rows = self.stage_rows[index]
+            packed = np.packbits(self.reach_table(index), axis=1)
+            sets, which = np.unique(packed, axis=0, return_inverse=True)
+            reached = np.unpackbits(sets, axis=1, count=len(rows))
+            goals = [tuple(rows[i] for i in np.flatnonzero(r)) for r in reached]
+            self._target_sets[index] = which.ravel(), goals
+        return self._target_sets[index]
+
+    @cached_property
+    def _target_sets(self) -> dict[int, tuple[NDArray[np.int64], list[tuple[int, ...]]]]:
+        return {}
+
+    def heard(self, index: int, positions: NDArray[np.int64]) -> tuple[int, ...]:
+        """Rows of a layer that at least one of these input positions sends to."""
+        which, sets = self.target_sets(index)
+        return tuple(sorted({row for i in np.unique(which[positions]) for row in sets[i]}))
+
+    def sending(self, source: int, index: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What a spike to a layer from each position costs on its way from a row: (positions, 4).
+
+        Packets, links along x, links along y, deliveries: one packet for each
+        row that hears it, or with multicast one for all.
+        """
+        which, sets = self.target_sets(index)
+        used, place = np.unique(which[positions], return_inverse=True)
+        each = np.array([self.costs(source, sets[i]) for i in used], np.int64).reshape(-1, 4)
+        found: NDArray[np.int64] = each[place.ravel()]
+        return found
+
+    def costs(self, source: int, targets: tuple[int, ...]) -> NDArray[np.int64]:
+        """Packets, links along x, along y and deliveries of one spike from a row to others."""
+        if self.chip.routing == "multicast":
+            each = (int(bool(targets)), *self.ways.crossed(source, targets), len(targets))
+            return np.array(each, np.int64)
+        pairs = np.array([(source, target) for target in targets], np.int64).reshape(-1, 2)
+        far = self.ways.distances(pairs).sum(axis=0)
+        return np.array((len(targets), *far, len(targets)), np.int64)
+
     @staticmethod
     def _fetch(stage: Stage, s: Slice) -> NDArray[np.int64]:
         rows = tap_counts(stage, 0, s.sum_rows)
@@ -182,8 +233,8 @@ class Mapping:
 
     def hops(self, traffic: Spikes | None) -> float:
         """Links crossed in one inference with the spikes of :func:`map_network`'s ``traffic``."""
-        spikes = spikes_of(self.network, traffic)
-        return flows(self.network, self.slices, spikes).hops(self.tiles[1:])
+        source, target, packets = legs(self, spikes_of(self.network, traffic))
+        return float(packets @ np.abs(target - source).sum(axis=1))
 
     def summary(self) -> str:
         """Table of the slices: where they sit and what they fill."""
@@ -240,8 +291,7 @@ def link_packets(mapping: Mapping, traffic: Spikes | None = None) -> NDArray[np.
     >>> float(link_packets(mapping).sum()) == mapping.packet_hops
     True
     """
-    between = flows(mapping.network, mapping.slices, spikes_of(mapping.network, traffic))
-    return link_load(mapping.chip, mapping.tiles[1:], between)
+    return link_load(mapping.chip, legs(mapping, spikes_of(mapping.network, traffic)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,8 +353,7 @@ def check_fit(network: Network, chip: Chip, *, traffic: Spikes | None = None) ->
             slices=tuple(replace(s, core=core) for s, core in zip(slices, cores)),
             limits=limits,
         )
-        ways = flows(network, slices, spikes_of(network, None))
-        if broken := dead_ways(chip, mapping.tiles[1:], ways):
+        if chip.dead_links and (broken := lost_ways(mapping.ways)):
             mapping, limits = None, limits + broken
     return Fit(network=network.name, chip=chip.name, limits=limits, mapping=mapping)
 

@@ -10,8 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.chip import Chip
 from neuromorph.errors import SimulationError
+from neuromorph.mapping.ways import Ways
 
-__all__ = ["HOP_DTYPE", "PACKET_DTYPE", "SIDES", "TOKEN", "HopSink", "PacketSink", "check_traffic"]
+__all__ = [
+    "HOP_DTYPE",
+    "PACKET_DTYPE",
+    "SIDES",
+    "TOKEN",
+    "HopSink",
+    "PacketSink",
+    "check_traffic",
+    "traffic_ways",
+]
 
 # One packet on its way from a source row to a destination row.  ``payload`` is
 # the level (or the power of two of a bitplane spike); a token has payload 0
@@ -36,6 +46,8 @@ PacketSink = Callable[[NDArray[Any]], None]
 # along rows of tiles.  Packets are numbered as they are sent, from 0.  The last
 # record of a packet has the side "core", waits for nothing and its ``tick`` is
 # that of the delivery: the n-th of these stands for the n-th packet record.
+# The copies of a packet that forks (multicast) have its number: there it has as
+# many of these as cores it was delivered to.
 SIDES = ("east", "west", "south", "north", "core")
 HOP_DTYPE = np.dtype([("tick", "<i8"), ("packet", "<u8"), ("link", "<u4"), ("waited", "<u4")])
 HopSink = Callable[[NDArray[Any]], None]
@@ -70,3 +82,22 @@ def check_traffic(
             f"{chip.name!r} are 0 to {count - 1}"
         )
     return np.ascontiguousarray(left, np.int64), ends.astype(np.int64)
+
+
+def traffic_ways(chip: Chip, ends: NDArray[np.int64]) -> Ways:
+    """Ways between tiles, which are the rows here, of packets given beforehand.
+
+    Raises
+    ------
+    SimulationError
+        Dead links leave no way between two of the tiles.
+    """
+    tiles = np.stack(np.divmod(np.arange(chip.rows * chip.columns), chip.columns)[::-1], axis=1)
+    ways = Ways(chip, tiles, ends)
+    if ways.lost is not None:
+        number, (x, y), (to_x, to_y) = ways.lost
+        raise SimulationError(
+            f"dead links of chip {chip.name!r} leave no way free of deadlock from tile {x},{y} to "
+            f"tile {to_x},{to_y}, and between {number} pairs of tiles in all that packets go"
+        )
+    return ways

@@ -37,8 +37,8 @@ REMEDIES = {
     "partial_sum_bits": "use a chip with more input axons, or fewer levels",
     "weight_bits": "use a chip with wider weights, or a network of fewer weight levels",
     "ways": (
-        "packets go along x, then along y: keep slices away with mesh.dead_cores, or place them by "
-        "hand in a mapping file"
+        "no turns that keep buffers free of deadlock lead there: keep slices away with "
+        "mesh.dead_cores, or leave mesh.buffer out"
     ),
     "cores": "use a larger mesh or larger cores, or a smaller network",
 }

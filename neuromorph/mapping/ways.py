@@ -91,9 +91,7 @@ class Ways:
         self.chip, self.tiles = chip, tiles
         self.turns, self.lost = ANY_TURN, None
         self._places: list[Tile] = [(int(x), int(y)) for x, y in tiles]
-        self._dead = {
-            self._link((x, y), LINK_SIDES.index(side)) for x, y, side in chip.dead_links
-        }
+        self._dead = {self._link((x, y), LINK_SIDES.index(side)) for x, y, side in chip.dead_links}
         self._found: dict[Tile, dict[Tile, list[int]]] = {}
         self._trees: dict[tuple[int, tuple[int, ...]], Node] = {}
         if self._dead:
@@ -198,9 +196,7 @@ class Ways:
             self.lost = (len(lost), *min(lost)) if lost else None
 
     @staticmethod
-    def _all_found(
-        goals: dict[Tile, set[Tile]], found: dict[Tile, dict[Tile, list[int]]]
-    ) -> bool:
+    def _all_found(goals: dict[Tile, set[Tile]], found: dict[Tile, dict[Tile, list[int]]]) -> bool:
         return all(len(found[start]) == len(wanted) for start, wanted in goals.items())
 
     def _search(self, start: Tile, goals: set[Tile], turns: Turns) -> dict[Tile, list[int]]:

@@ -188,26 +188,33 @@ def _count_partial_sums(
                 counted["token_out"][:, row] += 1
                 counted["token_in"][:, owner] += 1
                 copies = copies + 1
-            distance = np.abs(mapping.tiles[owner] - mapping.tiles[row])
-            counted["hop_x"][:, row] += copies * distance[0]
-            counted["hop_y"][:, row] += copies * distance[1]
+            along_x, along_y = mapping.ways.crossed(row, (owner,))
+            counted["hop_x"][:, row] += copies * along_x
+            counted["hop_y"][:, row] += copies * along_y
             counted["hop_local"][:, row] += copies
 
 
 def _count_packets(mapping: Mapping, index: int, image: Array, counted: dict[str, Array]) -> None:
-    """Every spike to every core that needs it, one by one, and the tokens behind them."""
+    """Every spike to every core that needs it, one by one, and the tokens behind them.
+
+    One packet for each core, or one for all that forks on its way.
+    """
     stage, chip = mapping.network.stages[index], mapping.chip
     spikes = spikes_of(stage, image)[0].reshape(len(image), stage.inputs)
     reach = mapping.reach_table(index)
     targets = mapping.stage_rows[index]
 
-    def send(sample: int | slice, source: int, target: int, copies: int, kind: str) -> None:
-        distance = np.abs(mapping.tiles[target] - mapping.tiles[source])
-        counted["packet_out" if kind == "spike" else "token_out"][sample, source] += copies
-        counted[f"{kind}_in"][sample, target] += copies
-        counted["hop_x"][sample, source] += copies * distance[0]
-        counted["hop_y"][sample, source] += copies * distance[1]
-        counted["hop_local"][sample, source] += copies
+    def send(sample: int | slice, source: int, wanted: Any, copies: int, kind: str) -> None:
+        rows = [targets[target] for target in np.flatnonzero(wanted)]
+        together = [rows] if chip.routing == "multicast" and rows else [[row] for row in rows]
+        for goals in together:
+            along_x, along_y = mapping.ways.crossed(source, goals)
+            counted["packet_out" if kind == "spike" else "token_out"][sample, source] += copies
+            counted["hop_x"][sample, source] += copies * along_x
+            counted["hop_y"][sample, source] += copies * along_y
+            counted["hop_local"][sample, source] += copies * len(goals)
+            for row in goals:
+                counted[f"{kind}_in"][sample, row] += copies
 
     for source, neurons in mapping.source_rows(index):
         needed = reach[neurons % len(reach)]
@@ -217,8 +224,6 @@ def _count_packets(mapping: Mapping, index: int, image: Array, counted: dict[str
                 if copies == 0:
                     continue
                 counted["spike_out"][sample, source] += copies
-                for target in np.flatnonzero(wanted):
-                    send(sample, source, targets[target], copies, "spike")
+                send(sample, source, wanted, copies, "spike")
         if chip.sync == "token":
-            for target in np.flatnonzero(needed.any(axis=0)):
-                send(slice(None), source, targets[target], 1, "token")
+            send(slice(None), source, needed.any(axis=0), 1, "token")

@@ -6,6 +6,9 @@
   and takes one packet at a time, in order of arrival; the head of a packet is
   at the next router after ``hop_x`` or ``hop_y`` ticks and goes on at once.
 * Packets go first along x, then along y, then into their core (``hop_local``).
+  One for several cores, or around dead links, goes so from node to node of its
+  tree.  Where it forks there is a copy for every core at that tile, then one for
+  every branch; all of them leave from the place that the packet held.
 * With finite buffers a packet *holds* a place: in the outbox of its core, then
   in the buffer at the end of each link it crosses.  It starts over a link when
   the link is free and the buffer behind it has room, and gives its place back
@@ -19,7 +22,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 from neuromorph.chip import Chip
 from neuromorph.mapping.deadlock import Place, Waiting
 from neuromorph.mapping.packets import HOP_DTYPE, SIDES, TOKEN, HopSink
+from neuromorph.mapping.ways import Node
 
 __all__ = ["Agenda", "Mesh", "Packet"]
 
@@ -53,8 +57,19 @@ class Agenda:
 
 
 @dataclass(slots=True, eq=False)
+class Shared:
+    """A place that several copies of a packet hold until the last has left it."""
+
+    place: Place
+    copies: int
+
+
+@dataclass(slots=True, eq=False)
 class Packet:
-    """A spike (payload not 0) or a token on its way from a tile to a tile."""
+    """A spike (payload not 0) or a token on its way from a tile to a tile.
+
+    To the core of row ``target``, or to the ``node`` of a tree.
+    """
 
     frame: int
     source: int
@@ -63,10 +78,11 @@ class Packet:
     payload: int
     tile: tuple[int, int]
     goal: tuple[int, int]
+    node: Node | None = None
     flits: int = 1
     sent: int = 0
     number: int = 0
-    holds: Place | None = None
+    holds: Place | Shared | None = None
     wants: Place | None = None
     since: int = 0
 
@@ -123,21 +139,41 @@ class Mesh:
             for router in range(chip.rows * chip.columns)
             for i, side in enumerate(STEPS)
         ]
-        self.alive: dict[int, Packet] = {}  # packets on the chip by number
+        self.alive: dict[Packet, None] = {}  # on the chip, in order of appearance
         self.sent = 0
 
     def depart(self, tick: int, packet: Packet) -> None:
         """A packet leaves its source."""
         packet.sent, packet.number = tick, self.sent
-        self.alive[packet.number] = packet
+        self.alive[packet] = None
         self.sent += 1
         self.arrive(tick, packet)
+
+    def fork(self, tick: int, packet: Packet, node: Node) -> None:
+        """The head of a packet is at a node of its tree."""
+        copies, holds = len(node.rows) + len(node.branches), packet.holds
+        if copies > 1 and isinstance(holds, tuple):
+            holds = Shared(holds, copies)
+        del self.alive[packet]
+        ends: tuple[int | Node, ...] = (*node.rows, *node.branches)
+        for end in ends:
+            copy = replace(packet, node=None, holds=holds)
+            if isinstance(end, int):
+                copy.target = end
+            elif len(end.rows) == 1 and not end.branches:
+                copy.goal, copy.target = end.tile, end.rows[0]
+            else:
+                copy.goal, copy.node = end.tile, end
+            self.alive[copy] = None
+            self.arrive(tick, copy)
 
     def arrive(self, tick: int, packet: Packet) -> None:
         """The head of a packet is at a router."""
         (x, y), (to_x, to_y) = packet.tile, packet.goal
         if packet.tile == packet.goal:
-            if self.enter(tick, packet):
+            if packet.node is not None:
+                self.fork(tick, packet, packet.node)
+            elif self.enter(tick, packet):
                 self.agenda.add(tick + self.times.hop_local, self.deliver, packet)
             return
         if x != to_x:
@@ -165,7 +201,7 @@ class Mesh:
         self.record(packet, SIDES.index(link.side), packet.since, waited)
         x, y = STEPS[link.side]
         packet.tile = packet.tile[0] + x, packet.tile[1] + y
-        if packet.tile == packet.goal and not self.is_limited:
+        if packet.tile == packet.goal and packet.node is None and not self.is_limited:
             self.agenda.add(tick + link.ticks + self.times.hop_local, self.deliver, packet)
         else:
             self.agenda.add(tick + link.ticks, self.arrive, packet)
@@ -181,13 +217,16 @@ class Mesh:
         self.agenda.add(tick + self.times.link * packet.flits, self.link_free, link, place)
         self.cross(tick, link, packet)
 
-    def link_free(self, tick: int, link: Link, place: Place | None) -> None:
+    def link_free(self, tick: int, link: Link, place: Place | Shared | None) -> None:
         """The last flit is over the link, and its packet out of the place before it."""
         link.is_busy = False
         self.give_back(tick, place)
         self.try_link(tick, link)
 
-    def give_back(self, tick: int, place: Place | None) -> None:
+    def give_back(self, tick: int, place: Place | Shared | None) -> None:
+        if isinstance(place, Shared):
+            place.copies -= 1
+            place = None if place.copies else place.place
         if place is None:
             return
         kind, number = place
@@ -215,17 +254,20 @@ class Mesh:
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Every packet on a chip on which nothing moves."""
-        return tuple(
-            Waiting(
-                packet=p.number,
-                frame=p.frame,
-                source=p.source,
-                target=p.target,
-                holds=p.holds or ("outbox", p.source),
-                wants=p.wants,
+        found = []
+        for p in self.alive:
+            place = p.holds.place if isinstance(p.holds, Shared) else p.holds
+            found.append(
+                Waiting(
+                    packet=p.number,
+                    frame=p.frame,
+                    source=p.source,
+                    targets=(p.target,) if p.node is None else p.node.all_rows,
+                    holds=place or ("outbox", p.source),
+                    wants=p.wants,
+                )
             )
-            for p in self.alive.values()
-        )
+        return tuple(found)
 
     def table(self, name: str) -> NDArray[np.int64]:
         """One number of all links: (rows, columns, 4)."""

@@ -211,7 +211,7 @@ class _Run:
     def drain(self) -> None:
         """Until nothing moves; then packets may be left only in cores, for a later step."""
         self.agenda.drain()
-        if any(packet.wants is not None for packet in self.mesh.alive.values()):
+        if any(packet.wants is not None for packet in self.mesh.alive):
             stuck = Stuck(
                 tick=self.agenda.now,
                 packets=self.mesh.waiting(),
@@ -245,16 +245,20 @@ class _Run:
                 payloads = [1 << b for b in range(planes) if int(level) >> b & 1]
             self.counted["spike_out"][frame, row.number] += len(payloads)
             for payload in payloads:
-                for target in np.flatnonzero(wanted):
-                    row.to_send.append(self.packet(row, int(neuron), row.targets[target], payload))
+                self.queue_packets(row, int(neuron), wanted, payload)
         if self.chip.sync == "token":
-            for target in np.flatnonzero(sends.any(axis=0)):
-                row.to_send.append(self.packet(row, TOKEN, row.targets[target], 0))
+            self.queue_packets(row, TOKEN, sends.any(axis=0), 0)
         self.start_sending(tick, row)
+
+    def queue_packets(self, row: Row, neuron: int, wanted: Any, payload: int) -> None:
+        """One packet for each row that wants it, or with multicast one for all of them."""
+        rows = [row.targets[target] for target in np.flatnonzero(wanted)]
+        together = [rows] if self.chip.routing == "multicast" and rows else [[r] for r in rows]
+        row.to_send += [self.packet(row, neuron, targets, payload) for targets in together]
 
     def send_sums(self, tick: int, row: Row, sums: NDArray[np.int64]) -> None:
         """Queue the partial sums that are not zero, then a token."""
-        owner = row.targets[0]
+        owner = row.targets[:1]
         for neuron, value in zip(self.mapping.sum_numbers(row.number), sums.ravel()):
             if value:
                 row.to_send.append(self.packet(row, int(neuron), owner, int(value)))
@@ -269,15 +273,16 @@ class _Run:
         else:
             self.all_sent(tick, row)
 
-    def packet(self, row: Row, neuron: int, target: int, payload: int) -> Packet:
+    def packet(self, row: Row, neuron: int, targets: list[int], payload: int) -> Packet:
         return Packet(
             frame=row.frame,
             source=row.number,
             neuron=neuron,
-            target=target,
+            target=0,
             payload=payload,
             tile=row.tile,
-            goal=self.rows[target].tile,
+            goal=row.tile,
+            node=self.mapping.ways.tree(row.number, targets),
             flits=self.chip.packet_flits,
             holds=("outbox", row.number),
         )
@@ -293,10 +298,11 @@ class _Run:
         kind = "packet_out" if self._owns(row.number) else "partial_out"
         kind = "token_out" if packet.is_token else kind
         self.counted[kind][packet.frame, row.number] += 1
-        (x, y), (to_x, to_y) = packet.tile, packet.goal
-        self.counted["hop_x"][packet.frame, row.number] += abs(to_x - x)
-        self.counted["hop_y"][packet.frame, row.number] += abs(to_y - y)
-        self.counted["hop_local"][packet.frame, row.number] += 1
+        assert packet.node is not None
+        for (x, y), (to_x, to_y) in packet.node.legs():
+            self.counted["hop_x"][packet.frame, row.number] += abs(to_x - x)
+            self.counted["hop_y"][packet.frame, row.number] += abs(to_y - y)
+        self.counted["hop_local"][packet.frame, row.number] += len(packet.node.all_rows)
         self.mesh.depart(tick, packet)
         if row.to_send:
             self.agenda.add(tick + row.gap, self.emit, row)
@@ -365,7 +371,7 @@ class _Run:
         if not queue:
             return
         packet = queue.popleft()
-        del self.mesh.alive[packet.number]
+        del self.mesh.alive[packet]
         row.busy = True
         row.serving_token = packet.is_token
         duration = self.times.axon

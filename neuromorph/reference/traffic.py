@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.mapping.packets import HopSink, check_traffic
+from neuromorph.mapping.packets import HopSink, check_traffic, traffic_ways
 from neuromorph.mapping.timing import Timing
 from neuromorph.reference.mesh import Agenda, Mesh, Packet
 
@@ -24,6 +24,7 @@ def route(
 ) -> tuple[NDArray[np.int64], Timing]:
     """Send packets through the mesh; when each is delivered, and the load of the links."""
     left, ends = check_traffic(chip, ticks, tiles)
+    ways = traffic_ways(chip, ends)
     delivered = np.zeros(len(left), np.int64)
     agenda = Agenda()
 
@@ -46,7 +47,8 @@ def route(
             agenda.add(int(left[mesh.sent]), send)
 
     def depart(tick: int, tiles: NDArray[np.int64]) -> None:
-        source, target = (divmod(int(tile), chip.columns)[::-1] for tile in tiles)
+        source, target = tiles.tolist()
+        node = ways.tree(source, (target,))
         mesh.depart(
             tick,
             Packet(
@@ -55,8 +57,9 @@ def route(
                 neuron=0,
                 target=0,
                 payload=1,
-                tile=source,
-                goal=target,
+                tile=node.tile,
+                goal=node.tile,
+                node=node,
                 flits=chip.packet_flits,
             ),
         )

@@ -91,7 +91,11 @@ def _links_taken(chip: Chip, block: Columns, left: Ints) -> bool:
 
 
 def _is_way(trace: Trace, hops: Columns, packets: Columns) -> bool:
-    """Whether each packet goes from source to target, first along x, and in no other time."""
+    """Whether each packet goes from source to target, first along x, and in no other time.
+
+    Around dead links any way will do that crosses none.  With multicast a way
+    may begin where it leaves an earlier one.
+    """
     chip, rows = trace.chip, hops["packet"]
     number = len(packets["sent"])
     if not np.array_equal(np.unique(rows), np.arange(number)):
@@ -107,13 +111,26 @@ def _is_way(trace: Trace, hops: Columns, packets: Columns) -> bool:
     ticks = np.array([chip.hop_x_ticks or 0] * 2 + [chip.hop_y_ticks or 0] * 2 + [0])
     due_place, due_tick = np.roll(place + STEPS[side], 1, axis=0), hops["tick"] + hops["waited"]
     due_tick = np.roll(due_tick + ticks[side], 1)
-    due_place[first], due_tick[first] = source, packets["sent"]
+    starts = first
+    if chip.routing == "multicast":
+        joins = first & (place != source[rows]).any(axis=1)
+        due_place[joins], due_tick[joins] = (
+            place[joins],
+            hops["tick"][joins] - local * (side[joins] == CORE),
+        )
+        starts = first & ~joins
+    due_place[starts] = source[rows[starts]]
+    due_tick[starts] = packets["sent"][rows[starts]]
     goal = target[rows]
     wanted = np.where(
         goal[:, 0] != place[:, 0],
         np.where(goal[:, 0] > place[:, 0], 0, 1),
         np.where(goal[:, 1] > place[:, 1], 2, np.where(goal[:, 1] < place[:, 1], 3, CORE)),
     )
+    if chip.dead_links:
+        dead = [(y * chip.columns + x) * len(SIDES) + SIDES.index(s) for x, y, s in chip.dead_links]
+        wanted = np.where(np.isin(hops["link"], dead), -1, side)
+        wanted[final] = np.where((place == goal).all(axis=1), CORE, -1)[final]
     due_tick += local * (side == CORE)
     in_time = hops["tick"] == due_tick
     if _is_bounded(chip):  # a core whose queue is full lets it wait

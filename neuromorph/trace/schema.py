@@ -200,6 +200,8 @@ def chip_json(chip: Chip) -> str:
     for name in ("dead_cores", "dead_links", *BOUNDS):
         if not fields[name]:
             del fields[name]
+    if chip.routing == "unicast":
+        del fields["routing"]
     return msgspec.json.encode(fields).decode()
 
 
