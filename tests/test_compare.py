@@ -11,10 +11,10 @@ from click.testing import CliRunner
 import neuromorph as nm
 from neuromorph.cli import main
 from neuromorph.compare import compare_networks, draw_comparison, find_contender, measure
-from neuromorph.compare.contenders import place
+from neuromorph.compare.activity import counts_of
 from neuromorph.compare.table import Comparison
 from neuromorph.energy import estimate_energy, load_prices
-from neuromorph.errors import MappingError, NetworkError, PriceError
+from neuromorph.errors import NetworkError, PriceError
 
 NAMES = ("mnist-mlp-float", "mnist-mlp-int8", "mnist-mlp-bnn", "mnist-mlp-gxnor")
 KEYS = {
@@ -194,11 +194,46 @@ def test_repricing_a_trace_is_the_report_of_the_run_byte_for_byte(tmp_path, monk
     assert "run.h5 is read or written by this command already" in over.stderr
 
 
-def test_partial_sums_are_refused():
+def test_a_fan_in_that_is_split_over_cores():
+    """Totals are those of a run; more cores and hops, the same events."""
     contender = find_contender("mnist-mlp-gxnor")
     small = replace(nm.load_chip("gxnor45"), axons_in=500)
-    with pytest.raises(MappingError, match="partial sums are counted by runs alone"):
-        place(contender, small)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 28, 28))
+    activity, prices = measure(contender.network, pixels), load_prices("horowitz45")
+    entry = compare_networks([(contender, activity)], small, prices).entries[0]
+    run = nm.simulate(nm.map_network(contender.network, small), pixels)
+    assert run.counts.total("partial_in") > 0
+    found = entry.bids["scatter"]
+    assert found.counts.values[0].tolist() == run.counts.values.sum(axis=0).tolist()
+    dynamic = estimate_energy(run.counts, prices).dynamic
+    assert found.report.dynamic.p50 == pytest.approx(dynamic.p50, rel=1e-12)
+    whole = compare_networks([(contender, activity)], nm.load_chip("gxnor45"), prices).entries[0]
+    assert entry.best.cores > whole.best.cores
+    assert entry.effective == whole.effective
+    assert 0 < entry.silent.report.dynamic.p50 < entry.best.report.dynamic.p50
+
+
+def test_tokens_go_where_sums_would():
+    """A silent split mapping still sends the tokens that a run of it sends."""
+    contender = find_contender("mnist-mlp-gxnor")
+    mapping = nm.map_network(contender.network, replace(nm.load_chip("gxnor45"), axons_in=500))
+    pixels = np.zeros((2, 1, 28, 28), int)
+    silent = counts_of(measure(contender.network, pixels).silent(), mapping)
+    run = nm.simulate(mapping, pixels)
+    for action in ("token_out", "token_in"):
+        assert silent[action][0].tolist() == run.counts[action].sum(axis=0).tolist()
+
+
+def test_what_the_latency_leaves_out_is_said():
+    contender = find_contender("digits-gxnor")
+    pixels = np.full((2, 1, 8, 8), 9)
+    found = compare_networks(
+        [(contender, measure(contender.network, pixels))],
+        nm.load_chip("gxnor45"),
+        load_prices("horowitz45"),
+    )
+    assert "time in queues and at links, and layers that overlap" in str(found)
+    assert any("time in queues" in text for text in found.to_dict()["not_modelled"])
 
 
 def test_a_pace_of_ones_own(images):

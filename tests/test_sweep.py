@@ -57,6 +57,21 @@ def test_processes_change_nothing(pair):
     assert sweep([pair], CHIP, PRICES, axes, workers=Workers(jobs=2)) == alone
 
 
+def test_variants_of_one_recipe_go_by_their_files(tmp_path):
+    """As ``train --sweep activation.r=0.1,0.5`` leaves them: one name, two networks."""
+    network = nm.load_network("digits-gxnor")
+    files = [tmp_path / f"activation.r={r}" / "network.safetensors" for r in (0.1, 0.5)]
+    for file in files:
+        file.parent.mkdir()
+        nm.save_network(network, file)
+    args = ["sweep", *map(str, files), "--over", "packing=2,1.6", "--samples", "5", "--jobs", "1"]
+    rows = json.loads(CliRunner().invoke(main, [*args, "--json"]).stdout)["points"]
+    assert [row["network"] for row in rows] == [str(f) for f in files for _ in range(2)]
+    again = CliRunner().invoke(main, ["compare", str(files[0]), str(files[0]), "--samples", "5"])
+    assert again.exit_code == 2
+    assert "is given twice; name each network once" in again.stderr
+
+
 def test_what_does_not_fit_is_a_row_with_its_reason(pair):
     rows = run(pair, "core.synapse_bits=8,524288")
     assert rows[0]["energy_j"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,6 +207,11 @@ def measured(
     from neuromorph.errors import NetworkError
 
     found = [find_contender(name, packing=packing) for name in names]
+    called = [c.name for c in found]
+    # variants of one recipe, at several r say, share a name: then they go by what was asked for
+    found = [
+        replace(c, name=name) if called.count(c.name) > 1 else c for name, c in zip(names, found)
+    ]
     twice = [c.name for i, c in enumerate(found) if c.name in {d.name for d in found[:i]}]
     if twice:
         raise NetworkError(f"network {twice[0]!r} is given twice; name each network once")

@@ -3,13 +3,15 @@
 Events, fetched synapses, packets and hops are linear in the spikes that arrive, so the sums
 of the spikes over the samples give the sums of the counts exactly: one run of a network
 serves every chip, dataflow and packing.  Only how the neurons that saw an event divide
-between the cores of one layer is not kept; their number in the layer is.
+between the cores of one layer is not kept; their number in the layer is.  Partial sums, where
+a fan-in is split over cores, are not linear: for such a mapping the samples run once more.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from neuromorph.chip import load_chip
 from neuromorph.events import Counts
+from neuromorph.kernels.counting import count
 from neuromorph.mapping import COUNTED, Form, Mapping, map_network, tabulate
 from neuromorph.network import Network, Stage
 from neuromorph.simulation import simulate
@@ -33,7 +36,8 @@ class Activity:
     """Sums over the samples, layer by layer.
 
     ``spikes`` and ``units``: spikes, and spikes of payload ±1, of every neuron that sends
-    to the layer, int64 (inputs,).  ``active``: neurons that saw an event.
+    to the layer, int64 (inputs,).  ``active``: neurons that saw an event.  ``images``: the
+    samples, for mappings that split a fan-in; None stands for samples without a spike.
     """
 
     network: Network
@@ -42,6 +46,14 @@ class Activity:
     units: tuple[Array, ...]
     active: tuple[int, ...]
     accuracy: float | None = None
+    images: Any = None
+    _split: dict[Any, dict[str, Array]] = field(default_factory=dict, repr=False)
+
+    def silent(self) -> Activity:
+        """As many samples without any spike."""
+        zero = tuple(np.zeros_like(s) for s in self.spikes)
+        none = (0,) * len(zero)
+        return replace(self, spikes=zero, units=zero, active=none, images=None, _split={})
 
 
 def accumulator_bits(network: Network) -> int:
@@ -87,6 +99,7 @@ def measure(network: Network, images: Any, labels: Any = None) -> Activity:
         units=tuple(units),
         active=tuple(int(a) for a in active),
         accuracy=None if labels is None else right / len(images),
+        images=images,
     )
 
 
@@ -103,10 +116,15 @@ def _spikes(stage: Stage, levels: NDArray[Any]) -> Iterator[tuple[Array, Array]]
 
 def counts_of(activity: Activity, mapping: Mapping, form: Form | None = None) -> Counts:
     """Counts of all samples, summed, on a mapping of the same network."""
-    counted = {name: np.zeros((1, mapping.rows), np.int64) for name in COUNTED}
-    for index, stage in enumerate(mapping.network.stages):
-        _synapses(activity, mapping, index, stage, counted)
-        _packets(activity, mapping, index, counted)
+    split = not all(s.owns for s in mapping.slices)
+    if split and activity.images is not None:
+        counted = _run(activity, mapping)
+    else:
+        counted = {name: np.zeros((1, mapping.rows), np.int64) for name in COUNTED}
+        for index, stage in enumerate(mapping.network.stages):
+            _synapses(activity, mapping, index, stage, counted)
+            _packets(activity, mapping, index, counted)
+        _silent_sums(activity, mapping, counted)
     table = tabulate(mapping, counted, samples=activity.samples, form=form or Form())
     return Counts(
         values=table,
@@ -116,6 +134,32 @@ def counts_of(activity: Activity, mapping: Mapping, form: Form | None = None) ->
         hardware=mapping.hardware,
         inferences=activity.samples,
     )
+
+
+def _run(activity: Activity, mapping: Mapping) -> dict[str, Array]:
+    """Tallies of all samples on a mapping that splits a fan-in, (1, rows)."""
+    key = mapping.slices, mapping.tiles.tobytes(), mapping.chip.sync
+    if key not in activity._split:
+        found = {name: np.zeros((1, mapping.rows), np.int64) for name in COUNTED}
+        for start in range(0, len(activity.images), CHUNK):
+            encoded = mapping.network.encode(activity.images[start : start + CHUNK])
+            tally = count(mapping, encoded, threads=os.cpu_count() or 1)
+            for name, values in tally.counted.items():
+                found[name] += values.sum(axis=0)
+        activity._split[key] = found
+    return activity._split[key]
+
+
+def _silent_sums(activity: Activity, mapping: Mapping, counted: dict[str, Array]) -> None:
+    """Tokens of cores that send partial sums, of which there are none."""
+    for row, owner in enumerate(mapping.owners):
+        if row and owner != row and mapping.chip.sync == "token":
+            distance = np.abs(mapping.tiles[owner] - mapping.tiles[row])
+            counted["token_out"][0, row] += activity.samples
+            counted["token_in"][0, owner] += activity.samples
+            for action, links in (("hop_x", distance[0]), ("hop_y", distance[1])):
+                counted[action][0, row] += links * activity.samples
+            counted["hop_local"][0, row] += activity.samples
 
 
 def _synapses(

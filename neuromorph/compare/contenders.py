@@ -18,7 +18,7 @@ import numpy as np
 from neuromorph.chip import Chip
 from neuromorph.compare.activity import Activity, accumulator_bits, counts_of
 from neuromorph.energy import EnergyReport, Prices, estimate_energy
-from neuromorph.errors import MappingError, NetworkError
+from neuromorph.errors import NetworkError
 from neuromorph.events import Counts, Dataflow
 from neuromorph.mapping import Form, Mapping, map_network
 from neuromorph.mapping.dataflow import WORD_BITS, level_bits
@@ -130,7 +130,7 @@ def place(contender: Contender, chip: Chip) -> Mapping:
     Raises
     ------
     MappingError
-        It does not fit, or only with partial sums, which do not follow from the activity.
+        It does not fit.
     """
     network = contender.network
     plain = Fraction(network.weight_bits, network.weight_count)
@@ -139,12 +139,6 @@ def place(contender: Contender, chip: Chip) -> Mapping:
     mapping = map_network(
         network, replace(chip, synapse_bits=max(room, 1), accumulator_bits=wide, text="")
     )
-    if not all(s.owns for s in mapping.slices):
-        raise MappingError(
-            f"network {contender.name!r} does not fit chip {chip.name!r} with the fan-in of every "
-            "neuron on one core; partial sums are counted by runs alone: use neuromorph run, or a "
-            "chip with more input axons or synapse memory a core"
-        )
     return replace(mapping, chip=replace(chip, accumulator_bits=wide, text=""))
 
 
@@ -217,7 +211,7 @@ def latency_s(mapping: Mapping, counts: Counts, weight_bits: Fraction) -> float 
         for row in rows:
             s = mapping.slices[row - 1]
             tally = {a: counts[a][0, row] / n for a in counts.actions}
-            arriving = tally["spike_in"]
+            arriving, sums = tally["spike_in"], tally["partial_in"]
             if chip.dataflow == "scatter":
                 pairs = int(mapping.pairs[row]) - tally["skip_act"]
                 words = arriving * np.ceil(pairs / lanes / arriving) if arriving else 0.0
@@ -227,15 +221,16 @@ def latency_s(mapping: Mapping, counts: Counts, weight_bits: Fraction) -> float 
                 words = tally["register_write_bits"] / chip.accumulator_bits
             else:
                 words = s.neurons / (s.channels[1] - s.channels[0])
-            work = arriving * times.axon + words * times.synapse
+            work = (arriving + sums) * times.axon + (words + sums) * times.synapse
             work += np.ceil(s.neurons / times.neuron_lanes) * times.neuron
-            work += (tally["packet_out"] + tally["token_out"]) * times.spike
+            sent = tally["packet_out"] + tally["partial_out"] + tally["token_out"]
+            work += sent * times.spike
             slowest = max(slowest, float(work))
         ticks += slowest
     if chip.sync == "barrier":
         ticks += int(mapping.depths.max()) * times.barrier
-    sent = counts.total("hop_local")
-    if sent:  # the way of a mean packet, once a layer
+    packets = counts.total("hop_local")
+    if packets:  # the way of a mean packet, once a layer
         way = counts.total("hop_x") * times.hop_x + counts.total("hop_y") * times.hop_y
-        ticks += len(mapping.stage_rows) * (way / sent + times.hop_local)
+        ticks += len(mapping.stage_rows) * (way / packets + times.hop_local)
     return float(ticks * chip.tick_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +21,10 @@ __all__ = ["RATES_HZ", "Comparison", "Entry", "compare_networks"]
 RATES_HZ = (1, 30, 1000)
 BATCH = 64
 FETCHING = ("scatter", "gather", "dense")
+NOT_MODELLED = (
+    "time in queues and at links, and layers that overlap: latency is that of the busiest core of "
+    "each layer, one after the other (run --mode timed has them, in scatter)",
+)
 ARITHMETIC = ("xnor_event", "graded_event", "acc_add", "popcount", "multiply", "mac_float")
 
 
@@ -113,7 +117,8 @@ class Entry:
     def break_even(self, other: Entry) -> float | None:
         """Activity at which this network would cost what ``other`` does; None if at none.
 
-        Dynamic energy is linear in the spikes: a part without any and a part in proportion.
+        Dynamic energy is linear in the spikes: a part without any and a part in proportion
+        (partial sums, where a fan-in is split, are taken as such too).
         """
         here, there = self.best.report.dynamic.nominal, other.best.report.dynamic.nominal
         silent = self.silent.report.dynamic.nominal
@@ -162,7 +167,7 @@ class Comparison:
             "samples": self.samples,
             "rows": [self._row(e) for e in self.entries],
             "ranking": None if self.ranking is None else self.ranking.to_dict(),
-            "not_modelled": list(self.prices.not_modelled),
+            "not_modelled": [*self.prices.not_modelled, *NOT_MODELLED],
             "notes": list(self.notes),
         }
 
@@ -301,7 +306,7 @@ class Comparison:
                 f"{self.ranking.flips:.1%} of draws"
             )
         lines += [f"note: {n}" for n in self.notes]
-        lines.append("not modelled: " + "; ".join(self.prices.not_modelled))
+        lines.append("not modelled: " + "; ".join([*self.prices.not_modelled, *NOT_MODELLED]))
         return lines
 
 
@@ -412,14 +417,12 @@ def _entry(
         own = wanted or chip.dataflow
         raise PriceError(f"{contender.name} has no energy on {chip.name}: {refused[own]}")
     best = min(able, key=lambda b: b.report.total.nominal)
-    zero = tuple(np.zeros_like(s) for s in activity.spikes)
-    silent = replace(activity, spikes=zero, units=zero, active=(0,) * len(zero))
     return Entry(
         contender=contender,
         accuracy=activity.accuracy if contender.accuracy is None else contender.accuracy,
         bids=bids,
         batched=batched,
         best=best,
-        silent=offer(best.dataflow, silent),
+        silent=offer(best.dataflow, activity.silent()),
         refused=refused,
     )
