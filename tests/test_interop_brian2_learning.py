@@ -149,7 +149,7 @@ def test_convolutions_are_refused():
         Readout(),
     ]
     network = Network(name="conv", input=Input(shape=(1, 4, 4)), layers=layers)
-    with pytest.raises(LearningError, match="layer 'conv' is a convolution or has a pool"):
+    with pytest.raises(LearningError, match="layer 'conv' is a convolution, has a pool or is f"):
         learn_in_brian2(Plastic.of(network, RULE), np.zeros((1, 1, 4, 4), int), [0], rule=RULE)
 
 

@@ -229,6 +229,45 @@ def test_learning_is_priced_apart_from_inference():
         estimate_energy(learned.learning, load_prices("odin28")).total  # noqa: B018
 
 
+@pytest.mark.parametrize("error", ["bp", "dfa", "drtp"])
+def test_fixed_filters_stay_and_cost_nothing_to_learn(error):
+    rng = np.random.default_rng(13)
+    rule = Rule(states=15, error=error, margin=8, rate=0.04, memory=6)
+    entry = Input(shape=(1, 8, 8))
+    state = fresh(entry, (12,), 4, rule, filters=3)
+    mapping = map_for(state.network("filters"), CHIP, rule, fixed=state.fixed)
+    images, labels = random_levels(rng, 1, (200, 1, 8, 8), 0.6), rng.integers(0, 4, 200)
+    learned = learn(mapping, (images, labels), rule=rule, state=state)
+    before, after = state.layers[0], learned.state.layers[0]
+    for name in ("states", "mean", "half", "writes", "gradient"):
+        assert (getattr(before, name) == getattr(after, name)).all(), name
+    assert (learned.state.layers[1].states != state.layers[1].states).any()
+    rows = [i for i, layer in enumerate(learned.learning.layers) if layer == "filters"]
+    assert not learned.learning.values[:, rows].any()
+    assert learned.learning.total("accumulator_bits") == 0
+    synapses = [p.states.size for p in state.layers]
+    wanted = (2 * synapses[0] + 4 * sum(synapses[1:])) / sum(synapses)
+    assert learned.bits_per_synapse == pytest.approx(wanted)
+    # inference counts what a run counts, but that learning synapses are fetched whole
+    run = nm.simulate(mapping, images).counts
+    fetched = "weight_read_bits"
+    kept = [i for i, layer in enumerate(run.layers) if layer == "filters"]
+    still = learn(
+        mapping, (images, labels), state=state,
+        rule=dataclasses.replace(rule, rate=0, readout_rate=0, centring="frozen"),
+    )  # fmt: skip
+    assert still.inference.total("xnor_event") == run.total("xnor_event")
+    assert (still.inference[fetched][0, kept] == run[fetched].sum(axis=0)[kept]).all()
+    assert still.inference.total(fetched) > run.total(fetched)
+
+
+@pytest.mark.parametrize("shape", [(30,), (1, 5, 9)])
+def test_filters_need_an_image(shape):
+    says = f"filters need an image of at least 6 × 6; the input has shape {list(shape)}"
+    with pytest.raises(LearningError, match=re.escape(says)):
+        fresh(Input(shape=shape), (12,), 4, Rule(), filters=2)
+
+
 def test_bits_and_writes():
     rule = Rule(states=63)
     assert [Rule(states=s).cell_bits for s in (3, 7, 15, 63, 255)] == [2, 3, 4, 6, 8]

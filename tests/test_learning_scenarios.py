@@ -36,6 +36,13 @@ def test_online_scratch_records_what_it_promises():
     json.dumps(result.record, allow_nan=False)
 
 
+def test_fixed_filters_go_in_front():
+    result = run_scenario("online-scratch", quick("online-scratch", filters=4, samples=100))
+    assert result.record["filters"] == 4
+    assert result.network.stages[0].weights.shape == (4, 1, 5, 5)
+    assert 2 < result.record["bits_per_synapse"] < 6
+
+
 @pytest.mark.parametrize("name", ["online-scratch", "few-shot"])
 def test_samples_are_images_times_passes(name):
     record = run_scenario(name, quick(name, samples=50, passes=3)).record

@@ -86,7 +86,11 @@ def random_rule(rng, **given):
 
 
 def random_state(rng, rule):
-    if rng.random() < 0.3:
+    if rng.random() < 0.15:
+        entry = Input(shape=(int(rng.integers(1, 3)), *(int(n) for n in rng.integers(6, 9, 2))))
+        hidden = rng.integers(1, 25, int(rng.integers(0, 3))).tolist()
+        state = fresh(entry, hidden, 4, rule, filters=int(rng.integers(1, 4)))
+    elif rng.random() < 0.3:
         hidden = rng.integers(1, 25, int(rng.integers(0, 3))).tolist()
         state = fresh(Input(shape=(int(rng.integers(1, 30)),)), hidden, 4, rule)
     else:

@@ -30,6 +30,11 @@ __all__ = ["learn_command"]
 )
 @click.option("--states", type=click.IntRange(3, 255), help="States of a synapse, odd.")
 @click.option("--hidden", metavar="N,N,…", help="Neurons of the hidden layers.")
+@click.option(
+    "--filters",
+    type=click.IntRange(1, 256),
+    help="Fixed random filters, 5 × 5 and pooled, in front of the hidden layers.",
+)
 @click.option("--error", metavar="PATH", help="Way of the errors: bp, sign, dfa, drtp, readout, …")
 @click.option("--samples", type=click.IntRange(min=1), help="Different images of the stream.")
 @click.option("--passes", type=click.IntRange(min=1), help="How often it shows each.")
@@ -51,6 +56,7 @@ def learn_command(
     data: str | None,
     states: int | None,
     hidden: str | None,
+    filters: int | None,
     error: str | None,
     samples: int | None,
     passes: int | None,
@@ -89,6 +95,7 @@ def learn_command(
             folder=folder,
             states=states,
             hidden=None if hidden is None else _numbers(hidden),
+            filters=filters,
             error=error,  # type: ignore[arg-type]  # the rule checks it
             samples=samples,
             passes=passes,

@@ -144,10 +144,10 @@ def learn_in_brian2(
                 + " or ".join(map(repr, choices))
             )
     for layer in state.layers:
-        if layer.shared or layer.stage.pool is not None:
+        if layer.shared or layer.stage.pool is not None or state.fixed:
             raise LearningError(
-                f"layer {layer.stage.name!r} is a convolution or has a pool; "
-                "learning in Brian2 takes linear layers"
+                f"layer {layer.stage.name!r} is a convolution, has a pool or is fixed; "
+                "learning in Brian2 takes linear layers that learn"
             )
     reach = max(int(np.abs(layer.states).max()) for layer in state.layers)
     if state.rest != rule.rest or reach > rule.maximum:

@@ -62,7 +62,7 @@ cdef extern from "learning.h" nogil:
     ctypedef struct lr_rule:
         int32_t layers, classes
         int32_t path, quantised_bits, target, pulse, threshold, dead_zone, memory, tracked
-        int32_t batch, metaplastic, maximum, keyed
+        int32_t batch, metaplastic, maximum, keyed, fixed
         uint32_t step
         int32_t waiting
         int64_t margin, taught
@@ -141,7 +141,7 @@ cdef class Engine:
         self.rule.memory, self.rule.tracked, self.rule.batch = r["memory"], r["tracked"], r["batch"]
         self.rule.metaplastic, self.rule.maximum = r["metaplastic"], r["maximum"]
         self.rule.keyed, self.rule.step, self.rule.waiting = r["keyed"], r["step"], r["waiting"]
-        self.rule.taught = 0
+        self.rule.fixed, self.rule.taught = r["fixed"], 0
         for i, d in enumerate(layers):
             l = &self.layers[i]
             l.in_channels, l.in_height, l.in_width = d["input"]

@@ -521,13 +521,13 @@ int64_t lr_run(lr_layer *layers, lr_rule *r, const int8_t *inputs, const int32_t
         int32_t any = output_errors(r, last->distance, label, last->errors);
         r->taught += any;
         cut(r, last, last->errors, r->classes);
-        for (int32_t i = r->layers - 2; i >= 0; i--) {
+        for (int32_t i = r->layers - 2; i >= r->fixed; i--) {
             if (r->path == LR_READOUT || (!any && r->path != LR_DRTP))
                 memset(layers[i].errors, 0, sizeof(int32_t) * neurons_of(&layers[i]));
             else
                 hidden_errors(layers, r, i, label);
         }
-        for (int32_t i = 0; i < r->layers; i++) {
+        for (int32_t i = r->fixed; i < r->layers; i++) {
             lr_layer *l = &layers[i];
             int32_t listed = 0, all = neurons_of(l);
             for (int32_t j = 0; j < all; j++)
@@ -544,7 +544,7 @@ int64_t lr_run(lr_layer *layers, lr_rule *r, const int8_t *inputs, const int32_t
             }
         }
         if (r->tracked)
-            for (int32_t i = 0; i < r->layers; i++)
+            for (int32_t i = r->fixed; i < r->layers; i++)
                 track(&layers[i], r);
         r->waiting = apply ? 0 : r->waiting + 1;
     }

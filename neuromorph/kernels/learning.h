@@ -46,6 +46,7 @@ typedef struct {
     int32_t layers, classes;
     int32_t path, quantised_bits, target, pulse, threshold, dead_zone, memory, tracked;
     int32_t batch, metaplastic, maximum, keyed;
+    int32_t fixed;                  /* first layers that do not learn */
     uint32_t step;                  /* of the last sample */
     int32_t waiting;
     int64_t margin, taught;         /* margin: in fractions, as scores are */

@@ -70,6 +70,7 @@ class Learner:
                 "memory": rule.memory,
                 "tracked": rule.centring == "tracked",
                 "batch": rule.batch,
+                "fixed": state.fixed,
                 "metaplastic": rule.metaplastic,
                 "maximum": rule.maximum,
                 "keyed": rule.draws == "keyed",

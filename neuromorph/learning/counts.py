@@ -40,8 +40,8 @@ def slices_of(mapping: Mapping) -> list[NDArray[np.int32]]:
 class Accountant:
     """Adds up what learners say, block by block."""
 
-    def __init__(self, mapping: Mapping, rule: Rule) -> None:
-        self.mapping, self.rule = mapping, rule
+    def __init__(self, mapping: Mapping, rule: Rule, fixed: int = 0) -> None:
+        self.mapping, self.rule, self.fixed = mapping, rule, fixed
         self.samples = 0
         self.inference = np.zeros((mapping.rows, len(ACTIONS)), np.int64)
         self.learning = np.zeros((mapping.rows, len(LEARNING_ACTIONS)), np.int64)
@@ -50,7 +50,7 @@ class Accountant:
         """Take in a block of encoded inputs and what came of it; ``applied`` mini-batches."""
         self.samples += len(inputs)
         self._infer(inputs, tally)
-        for index in range(len(tally.counted)):
+        for index in range(self.fixed, len(tally.counted)):
             self._learn(index, len(inputs), tally, applied)
 
     def counts(self) -> tuple[Counts, Counts]:
@@ -79,10 +79,13 @@ class Accountant:
         nobody = np.zeros((len(inputs), mapping.network.classes), np.int32)
         part = complete(mapping, Tally(outputs=nobody, levels=[], counted=counted))
         values = part.values.sum(axis=0)
-        # a fetched synapse is a whole state, not the two bits it reads as
+        # a fetched synapse that learns is a whole state, not the two bits it reads as
         index_bits = mapping.chip.index_bits
-        fetched = values[:, _ACTION["weight_read_bits"]]
-        fetched[:] = fetched // (2 + index_bits) * (self.rule.cell_bits + index_bits)
+        learners = [row for stage in rows[self.fixed :] for row in stage]
+        fetched = values[learners, _ACTION["weight_read_bits"]]
+        values[learners, _ACTION["weight_read_bits"]] = (
+            fetched // (2 + index_bits) * (self.rule.cell_bits + index_bits)
+        )
         self.inference += values
 
     def _learn(self, index: int, samples: int, tally: LearnTally, applied: int) -> None:

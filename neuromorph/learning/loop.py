@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,13 +19,14 @@ from neuromorph.kernels.learning import Learner
 from neuromorph.learning.counts import Accountant, slices_of
 from neuromorph.learning.record import Recorder
 from neuromorph.mapping import Mapping, map_network
-from neuromorph.network import Network
+from neuromorph.network import Network, Stage
 from neuromorph.plasticity import Plastic, Rule, shares_synapses
 from neuromorph.reference.counting import run_network
 
 __all__ = ["Learned", "learn", "map_for"]
 
 BLOCK = 256  # samples between two looks at the rate
+FIXED_BITS = 2  # of a ternary weight that does not learn
 CALIBRATION = 256  # samples whose mean sums a network is taken over at
 
 Stream = tuple[Any, Any] | Iterable[tuple[Any, Any]]
@@ -84,7 +85,8 @@ class Learned:
     def bits_per_synapse(self) -> float:
         """Bits kept a synapse while learning, mean over all."""
         sizes = [p.states.size for p in self.state.layers]
-        bits = [self.rule.bits_per_synapse(shared=p.shared) for p in self.state.layers]
+        stages = [p.stage for p in self.state.layers]
+        bits = _bits(stages, self.rule, self.state.fixed)
         return sum(s * b for s, b in zip(sizes, bits)) / sum(sizes)
 
     @property
@@ -99,7 +101,7 @@ class Learned:
         return sum(int(p.writes.sum()) for p in self.state.layers) / sizes
 
 
-def map_for(network: Network, chip: Chip, rule: Rule) -> Mapping:
+def map_for(network: Network, chip: Chip, rule: Rule, *, fixed: int = 0) -> Mapping:
     """Place a network so that its synapses have room for the states of a rule.
 
     Parameters
@@ -107,6 +109,8 @@ def map_for(network: Network, chip: Chip, rule: Rule) -> Mapping:
     network : Network
     chip : Chip
     rule : Rule
+    fixed : int
+        First layers that do not learn.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def map_for(network: Network, chip: Chip, rule: Rule) -> Mapping:
     MappingError
         It does not fit.
     """
-    bits = _bits(network, rule)
+    bits = max(_bits(network.stages, rule, fixed))
     memory = chip.synapse_bits * (2 + chip.index_bits) // (bits + chip.index_bits)
     return replace(map_network(network, replace(chip, synapse_bits=max(1, memory))), chip=chip)
 
@@ -183,7 +187,7 @@ def learn(
     """
     check_type(mapping, Mapping, "mapping", LearningError, "give map_for(network, chip, rule)")
     check_type(rule, Rule, "rule", LearningError, "give Rule(...)")
-    _check_room(mapping, rule)
+    _check_room(mapping, rule, 0 if state is None else state.fixed)
     pieces = _pieces(mapping.network, stream, samples)
     first = next(pieces, None)
     if first is None:
@@ -197,7 +201,7 @@ def learn(
         state = state.copy()
     recorder = None if trace is None else Recorder(trace, mapping, rule, state)
     learner = Learner(state, rule, slices_of(mapping))
-    accountant = Accountant(mapping, rule)
+    accountant = Accountant(mapping, rule, state.fixed)
     predictions: list[NDArray[np.int64]] = []
     labels: list[NDArray[np.int64]] = []
     seen, waiting = state.samples, state.waiting
@@ -297,15 +301,18 @@ def _encoded(
     return encoded, classes.astype(np.int64)
 
 
-def _bits(network: Network, rule: Rule) -> int:
-    """Most bits that a synapse of any layer keeps."""
-    shared = any(shares_synapses(stage) for stage in network.stages)
-    return rule.bits_per_synapse(shared=shared)
+def _bits(stages: Sequence[Stage], rule: Rule, fixed: int) -> list[int]:
+    """Bits that a synapse of each layer keeps: a ternary weight in the first ``fixed``."""
+    return [
+        FIXED_BITS if index < fixed else rule.bits_per_synapse(shared=shares_synapses(stage))
+        for index, stage in enumerate(stages)
+    ]
 
 
-def _check_room(mapping: Mapping, rule: Rule) -> None:
+def _check_room(mapping: Mapping, rule: Rule, fixed: int) -> None:
     """Refuse a rule whose states the cores of a mapping have no memory for."""
     chip = mapping.chip
+    kept = _bits(mapping.network.stages, rule, fixed)
     for s in mapping.slices:
         if not s.owns:
             raise LearningError(
@@ -313,7 +320,7 @@ def _check_room(mapping: Mapping, rule: Rule) -> None:
                 "synapses are: use a chip with more axons or synapse memory a core"
             )
         stage = mapping.network.stages[s.stage]
-        bits = rule.bits_per_synapse(shared=shares_synapses(stage)) + chip.index_bits
+        bits = kept[s.stage] + chip.index_bits
         copies = s.neurons // (s.channels[1] - s.channels[0]) if chip.kernels == "unrolled" else 1
         needed = (s.channels[1] - s.channels[0]) * stage.fan_in * copies * bits
         if chip.storage == "dense" and needed > chip.synapse_bits:

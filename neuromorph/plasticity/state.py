@@ -60,7 +60,8 @@ __all__ = [
 _LIMIT = 1 << 22  # of a threshold in sums: beyond what a sum reaches
 _EXACT_BITS = 24  # integers up to 2**24 are exact in float32
 # Draws of other purposes are numbered apart from those of transitions.
-START_DRAWS, ERROR_DRAWS, FEEDBACK_DRAWS = 0x30000, 0x40000, 0x50000
+START_DRAWS, ERROR_DRAWS, FEEDBACK_DRAWS, FILTER_DRAWS = 0x30000, 0x40000, 0x50000, 0x80000
+FILTER, FILTER_THRESHOLD = 5, 0.8  # side of a fixed filter, and where it fires, in √taps
 
 # One transition: sample (from 1), layer, flat synapse (out, taps), state before and after.
 MOVE_DTYPE = np.dtype(
@@ -133,6 +134,8 @@ class Plastic:
 
     ``rest`` is T of the rule the states belong to, ``waiting`` the samples of an
     unfinished mini-batch, ``registers`` uint32 the shift registers, one a layer.
+    The first ``fixed`` layers do not learn: no errors reach them, and a synapse
+    of theirs keeps its ternary weight alone.
     """
 
     input: Input
@@ -140,6 +143,7 @@ class Plastic:
     rest: int
     samples: int = 0
     waiting: int = 0
+    fixed: int = 0
     registers: NDArray[np.uint32] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -261,7 +265,9 @@ def shares_synapses(stage: Stage) -> bool:
     return stage.sum_shape[1:] != (1, 1) or stage.input_shape[1:] != (1, 1)
 
 
-def fresh(input: Input, hidden: Sequence[int], classes: int, rule: Rule) -> Plastic:
+def fresh(
+    input: Input, hidden: Sequence[int], classes: int, rule: Rule, *, filters: int = 0
+) -> Plastic:
     """A network of linear layers with random states, to learn from scratch.
 
     Parameters
@@ -274,14 +280,23 @@ def fresh(input: Input, hidden: Sequence[int], classes: int, rule: Rule) -> Plas
         Neurons of the read-out.
     rule : Rule
         Its seed draws the states, evenly from the inner half of all.
+    filters : int
+        Random ternary filters of 5 × 5 in front, max-pooled by 2 × 2, which stay
+        as they are (:attr:`Plastic.fixed`).
 
     Raises
     ------
     NetworkError
         A layer without neurons.
+    LearningError
+        Filters on an input that is no image, or is smaller than 6 × 6.
     """
-    layers: list[Layer] = [Flatten()] if len(input.shape) == 3 else []
+    layers: list[Layer] = _filters(input, filters, rule.seed) if filters else []
     before = input.size
+    if filters:
+        before = filters * math.prod((side - FILTER + 1) // 2 for side in input.shape[1:])
+    if len(input.shape) == 3:
+        layers.append(Flatten())
     for index, neurons in enumerate((*hidden, classes)):
         is_last = index == len(hidden)
         name = "output" if is_last else f"fc{index + 1}"
@@ -289,8 +304,9 @@ def fresh(input: Input, hidden: Sequence[int], classes: int, rule: Rule) -> Plas
         layers.append(Readout() if is_last else Threshold(thresholds=np.tile([0, 1], (neurons, 1))))
         before = neurons
     state = Plastic.of(Network(name="fresh", input=input, layers=layers), rule)
+    state.fixed = int(filters > 0)
     reach = max(1, (rule.maximum + 1) // 2)
-    for index, layer in enumerate(state.layers):
+    for index, layer in list(enumerate(state.layers))[state.fixed :]:
         even = draws.uniform(rule.seed, START_DRAWS + index, 0, np.arange(layer.states.size))
         levels = np.floor(even * np.float32(2 * reach + 1)).astype(np.int8) - reach
         layer.states[:] = levels.reshape(layer.states.shape)
@@ -300,6 +316,24 @@ def fresh(input: Input, hidden: Sequence[int], classes: int, rule: Rule) -> Plas
             layer.half[:] = (layer.spread * rule.threshold) >> 4
             layer.follows_spread = True
     return state
+
+
+def _filters(input: Input, count: int, seed: int) -> list[Layer]:
+    """Random filters whose neurons fire beyond about twice the usual size of their sums."""
+    if len(input.shape) != 3 or min(input.shape[1:]) <= FILTER:
+        raise LearningError(
+            f"filters need an image of at least {FILTER + 1} × {FILTER + 1}; "
+            f"the input has shape {list(input.shape)}"
+        )
+    taps = input.shape[0] * FILTER**2
+    even = draws.uniform(seed, FILTER_DRAWS, 0, np.arange(count * taps))
+    weights = np.floor(even * np.float32(3)).astype(np.int8) - np.int8(1)
+    at = round(FILTER_THRESHOLD * math.sqrt(taps))
+    return [
+        Conv2d(name="filters", weights=weights.reshape(count, input.shape[0], FILTER, FILTER)),
+        Threshold(thresholds=np.tile([1 - at, at], (count, 1))),
+        MaxPool2d(size=(2, 2), stride=(2, 2)),
+    ]
 
 
 def feedback(layer: PlasticLayer, index: int, classes: int, rule: Rule) -> NDArray[np.int8]:

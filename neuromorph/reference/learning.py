@@ -117,7 +117,7 @@ class Learner:
         errors = self._errors(outputs, label, images, distances)
         step = state.samples + 1
         apply = state.waiting + 1 == rule.batch
-        for index, layer in enumerate(state.layers):
+        for index, layer in list(enumerate(state.layers))[state.fixed :]:
             self._count(index, "errors", errors[index])
             gradient = self._gradient(index, images[index], errors[index])
             if rule.batch > 1 or layer.shared:
@@ -128,7 +128,7 @@ class Learner:
                 layer.gradient[:] = 0
             self._attempt(index, gradient, step, tables[index])
         if rule.centring == "tracked":
-            for layer, found in zip(state.layers, sums):
+            for layer, found in list(zip(state.layers, sums))[state.fixed :]:
                 track(layer, found, rule)
         state.samples = step
         state.waiting = 0 if apply else state.waiting + 1
@@ -181,7 +181,7 @@ class Learner:
         last = len(layers) - 1
         errors = [np.zeros(layer.stage.neurons, np.int64) for layer in layers]
         errors[last] = self._cut(outputs, last)
-        for index in range(last - 1, -1, -1):
+        for index in range(last - 1, self.state.fixed - 1, -1):
             layer = layers[index]
             if rule.error == "readout":
                 break

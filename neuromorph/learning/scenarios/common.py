@@ -59,7 +59,8 @@ class Settings:
     ``data`` is the name of a data set, or None for MNIST where it is there and
     the built-in digits where not; ``folder`` where to look.  ``samples`` is
     how many different images the stream has, ``passes`` how often it shows each;
-    with ``seeds`` they shorten or lengthen a run.  ``workers`` do the seeds.
+    with ``seeds`` they shorten or lengthen a run.  ``filters`` are fixed random
+    ones in front.  ``workers`` do the seeds.
     """
 
     data: str | None = None
@@ -69,6 +70,7 @@ class Settings:
     error: ErrorPath | None = None
     samples: int | None = None
     passes: int | None = None
+    filters: int | None = None
     seeds: int | None = None
     chip: str = "gxnor45"
     prices: str = "horowitz45"
@@ -155,9 +157,14 @@ def scratch_rule(states: int, samples: int, hidden: Sequence[int], **changes: An
 
     Its rates fall to 1/32 over a stream of so many samples; its margin grows
     with the root of the last hidden layer, as the sums of the read-out do.
+    With several hidden layers rates are lower, and gaps and margin narrower.
     """
-    margin = round(1.8 * hidden[-1] ** 0.5)
-    rule = Rule(states=states, halve_every=max(1, samples // 5), margin=margin)
+    root, halve_every = hidden[-1] ** 0.5, max(1, samples // 5)
+    rule = Rule(states=states, halve_every=halve_every, margin=round(1.8 * root))
+    if len(hidden) > 1:
+        rule = replace(
+            rule, rate=0.007, readout_rate=0.003, threshold=4, pulse=18, margin=round(1.4 * root)
+        )
     return replace(rule, **changes)
 
 
@@ -241,7 +248,9 @@ class Session:
 
     def __init__(self, state: Plastic, rule: Rule, settings: Settings) -> None:
         self.state, self.rule = state, rule
-        self.mapping: Mapping = map_for(state.network("learner"), load_chip(settings.chip), rule)
+        self.mapping: Mapping = map_for(
+            state.network("learner"), load_chip(settings.chip), rule, fixed=state.fixed
+        )
         self.prices = load_prices(settings.prices)
         self.learned: list[Learned] = []
 
@@ -250,7 +259,8 @@ class Session:
         entry: Input, hidden: Sequence[int], classes: int, rule: Rule, settings: Settings
     ) -> Session:
         """Random states."""
-        return Session(fresh(entry, hidden, classes, rule), rule, settings)
+        state = fresh(entry, hidden, classes, rule, filters=settings.filters or 0)
+        return Session(state, rule, settings)
 
     @staticmethod
     def handed_over(network: Network, rule: Rule, settings: Settings) -> Session:

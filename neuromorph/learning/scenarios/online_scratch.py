@@ -46,6 +46,7 @@ def run(settings: Settings) -> Result:
         "scenario": SCENARIO.name,
         "data": settings.data,
         "states": states,
+        "filters": settings.filters or 0,
         "hidden": list(hidden),
         "error": settings.error,
         "images": count,
@@ -72,9 +73,9 @@ def run(settings: Settings) -> Result:
         ["inference, J a sample", joules(energy["inference"])],
         ["learning, J a sample", joules(energy["learning"])],
     ]  # fmt: skip
-    title = (
-        f"online-scratch on {settings.data}: {states} states, hidden {'-'.join(map(str, hidden))}"
-    )
+    front = f"{settings.filters} fixed filters, " if settings.filters else ""
+    shape = f"{states} states, {front}hidden {'-'.join(map(str, hidden))}"
+    title = f"online-scratch on {settings.data}: {shape}"
     return Result(
         record=record,
         tables=((title, ["what", f"mean of {len(seeds)} seeds"], rows),),
@@ -153,6 +154,6 @@ def _to_reach(curves: list[Curve], facts: dict[str, Any]) -> dict[str, Any]:
 SCENARIO = Scenario(
     name="online-scratch",
     text="random synapses learn from every sample once, batch 1",
-    takes=("states", "hidden", "error", "samples", "passes", "seeds"),
+    takes=("states", "hidden", "error", "samples", "passes", "filters", "seeds"),
     run=run,
 )
