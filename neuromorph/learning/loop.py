@@ -313,12 +313,14 @@ def _check_room(mapping: Mapping, rule: Rule, fixed: int) -> None:
     """Refuse a rule whose states the cores of a mapping have no memory for."""
     chip = mapping.chip
     kept = _bits(mapping.network.stages, rule, fixed)
+    split = next((s.layer for s in mapping.slices if not s.owns), None)
+    if split is not None:
+        raise LearningError(
+            f"layer {split!r} has its fan-in split over cores; a neuron learns where all its "
+            "synapses are: use a chip with more axons or synapse memory a core, or fewer neurons "
+            "or filters before it"
+        )
     for s in mapping.slices:
-        if not s.owns:
-            raise LearningError(
-                f"layer {s.layer!r} has its fan-in split over cores; a neuron learns where all its "
-                "synapses are: use a chip with more axons or synapse memory a core"
-            )
         stage = mapping.network.stages[s.stage]
         bits = kept[s.stage] + chip.index_bits
         copies = s.neurons // (s.channels[1] - s.channels[0]) if chip.kernels == "unrolled" else 1
