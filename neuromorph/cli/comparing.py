@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -229,9 +230,21 @@ def measured(
         told = ", ".join(f"{name} ({task})" for name, task in tasks.items())
         warnings.append(f"these networks do different tasks, their figures do not compare: {told}")
         click.echo(paragraph(f"warning: {warnings[0]}"), err=True)
-    notes = [
-        f"{c.name}: float32 at the activity of {c.network.name}, accuracy from its training"
-        for c in found
-        if c.form.floats
-    ]
+    notes = [_float_note(c, a) for c, a in pairs if c.form.floats]
     return pairs, notes, warnings
+
+
+def _float_note(contender: Contender, activity: Activity) -> str:
+    """What a float row stands on, and how far its activity may be off."""
+
+    def percent(shares: Iterable[float]) -> str:
+        return ", ".join(f"{share:.1%}" for share in shares)
+
+    note = f"{contender.name}: float32 at the activity of {contender.network.name}"
+    if contender.densities:
+        here = [float(s.mean()) / activity.samples for s in activity.spikes]
+        note += (
+            f" (values not 0, layer by layer: {percent(here)}; in float, over all test images, "
+            f"{percent(contender.densities)})"
+        )
+    return f"{note}, accuracy from its training"

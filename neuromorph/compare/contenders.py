@@ -33,12 +33,17 @@ LANE_BITS = 2  # the lanes of a chip are counted in ternary weights
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contender:
-    """A network and the form its numbers take; ``accuracy`` where it was not run as it is."""
+    """A network and the form its numbers take.
+
+    Where it is not run as it is: the ``accuracy`` and the ``densities``, shares of values that
+    are not 0 as they arrive at each layer, that its training measured.
+    """
 
     name: str
     network: Network
     form: Form
     accuracy: float | None = None
+    densities: tuple[float, ...] = ()
 
     @property
     def role(self) -> str:
@@ -102,18 +107,19 @@ def _float_twin(name: str) -> Contender:
             f"no network {name!r}, and none {quantised!r} whose float twin it could be"
         ) from None
     network = load_network(path)
-    accuracy = _trained_accuracy(path.parent / "result.json", network.meta.get("seed"))
+    accuracy, densities = _trained(path.parent / "result.json", network.meta.get("seed"))
     form = Form(weight_bits=Fraction(32), level_bits=32, floats=True)
-    return Contender(name=name, network=network, form=form, accuracy=accuracy)
+    return Contender(name=name, network=network, form=form, accuracy=accuracy, densities=densities)
 
 
-def _trained_accuracy(path: Path, seed: Any) -> float:
-    """Test accuracy in float of the seed that was quantised."""
+def _trained(path: Path, seed: Any) -> tuple[float, tuple[float, ...]]:
+    """Test accuracy and densities in float of the seed that was quantised."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         levels = result["recipe"]["levels"]
         (entry,) = [s for s in result["seeds"] if s["seed"] == seed]
         accuracy = float(entry["test_accuracy"])
+        densities = tuple(float(layer["input_density"]) for layer in entry.get("layers", ()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NetworkError(
             f"{path} does not say how accurate the float network was ({error}); a float twin "
@@ -121,7 +127,7 @@ def _trained_accuracy(path: Path, seed: Any) -> float:
         ) from None
     if levels["weights"] != "float" or levels["activations"] != "float":
         raise NetworkError(f"{path} is not the result of a network trained in float")
-    return accuracy
+    return accuracy, densities
 
 
 def place(contender: Contender, chip: Chip) -> Mapping:
