@@ -152,16 +152,19 @@ def log_marks(total: int, first: int = 100) -> list[int]:
     return [m for m in marks if first <= m < total] + [total]
 
 
-def scratch_rule(states: int, samples: int, hidden: Sequence[int], **changes: Any) -> Rule:
+def scratch_rule(
+    states: int, samples: int, hidden: Sequence[int], *, passes: int = 1, **changes: Any
+) -> Rule:
     """The rule for random synapses, tuned on the validation images of MNIST.
 
-    Its rates fall to 1/32 over a stream of so many samples; its margin grows
-    with the root of the last hidden layer, as the sums of the read-out do.
-    With several hidden layers rates are lower, and gaps and margin narrower.
+    Its rates fall to 1/32 over so many passes through a stream of so many
+    samples; its margin grows with the root of the last hidden layer, as the sums
+    of the read-out do.  Where several hidden layers learn in several passes,
+    rates are lower, and gaps and margin narrower.
     """
-    root, halve_every = hidden[-1] ** 0.5, max(1, samples // 5)
+    root, halve_every = hidden[-1] ** 0.5, max(1, samples * passes // 5)
     rule = Rule(states=states, halve_every=halve_every, margin=round(1.8 * root))
-    if len(hidden) > 1:
+    if len(hidden) > 1 and passes > 1:
         rule = replace(
             rule, rate=0.007, readout_rate=0.003, threshold=4, pulse=18, margin=round(1.4 * root)
         )
@@ -187,7 +190,7 @@ def trained(settings: Settings, data: Dataset, entry: Input) -> tuple[Network, t
         return load_network("mnist-mlp-gxnor"), ()
     passes, count = 10, len(data.train_images)
     hidden = (128,)
-    rule = scratch_rule(63, count * passes, hidden)
+    rule = scratch_rule(63, count, hidden, passes=passes)
     session = Session.scratch(entry, hidden, data.classes, rule, settings)
     for turn in range(passes):
         which = order(count, 0, turn)

@@ -50,7 +50,7 @@ def run(settings: Settings) -> Result:
     passes = settings.passes or (1 if data.name == "mnist" else 10)
     count = min(settings.samples or len(old), len(old))
     session = Session.scratch(
-        entry, hidden, data.classes, scratch_rule(states, count * passes, hidden), settings
+        entry, hidden, data.classes, scratch_rule(states, count, hidden, passes=passes), settings
     )
     for shown in turns(len(old), count, 0, passes):
         session.learn(data.train_images[old[shown]], data.train_labels[old[shown]])

@@ -116,7 +116,7 @@ def _learn(task: tuple[Settings, int, int]) -> _Found:
     data, entry, _ = load(settings)
     states, passes, hidden = settings.states or 0, settings.passes or 0, settings.hidden or ()
     images, labels = data.train_images, data.train_labels
-    rule = scratch_rule(states, count * passes, hidden, error=settings.error, seed=seed)
+    rule = scratch_rule(states, count, hidden, passes=passes, error=settings.error, seed=seed)
     session = Session.scratch(entry, hidden, data.classes, rule, settings)
 
     def measure(now: Session) -> float:
