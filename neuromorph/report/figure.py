@@ -9,16 +9,22 @@ from typing import Any
 import numpy as np
 
 from neuromorph.canvas import blank_figure, save_png
-from neuromorph.energy import EnergyReport, Prices, estimate_energy, format_joules
+from neuromorph.energy import EnergyReport, Prices, Range, estimate_energy, format_joules
 from neuromorph.errors import SimulationError
 from neuromorph.report.charts import PORT, Layer, latency_parts
 from neuromorph.report.drawing import colour_of, how_many, short
-from neuromorph.report.gather import gather_raster, gather_traffic, link_loads
+from neuromorph.report.gather import (
+    events_by_layer,
+    gather_raster,
+    gather_traffic,
+    link_loads,
+    terms_of,
+)
 from neuromorph.trace import Trace
 
 __all__ = ["write_figure"]
 
-INCHES, DOTS = (12.8, 11.5), 110
+INCHES, DOTS = (12.8, 15.0), 110
 SHOWN_TERMS = 10
 SHOWN_LAYERS = 24
 SHOWN_SAMPLES = 400
@@ -28,7 +34,7 @@ GREY, PALE = "#b0b0b0", "#e4e4e4"
 def write_figure(
     trace: Trace, path: str | os.PathLike[str], *, prices: Prices | None = None
 ) -> Path:
-    """Draw activity, cores, links, latency, rest and energy of a trace as PNG.
+    """Draw activity, cores, links, latency, rest, energy and events of a trace as PNG.
 
     Parameters
     ----------
@@ -58,7 +64,7 @@ def write_figure(
         for i, info in enumerate(trace.network_info.layers)
     ]
     figure = blank_figure(*INCHES)
-    (activity, latency), (cores, links), (pairs, energy) = figure.subplots(3, 2)
+    (activity, latency), (cores, links), (pairs, energy), (by_layer, events) = figure.subplots(4, 2)
     state = "" if trace.complete else ", unfinished"
     figure.suptitle(
         short(f"{trace.network_name} on {trace.chip_name}", 70)
@@ -71,6 +77,8 @@ def write_figure(
     _draw_pairs(pairs, trace, layers)
     report = estimate_energy(trace.sums, prices) if prices and trace.samples else None
     _draw_energy(energy, report)
+    _draw_energy_by_layer(by_layer, report, layers)
+    _draw_events(events, trace, layers)
     for axes in figure.axes:
         axes.tick_params(labelsize=8)
     return save_png(figure, path, SimulationError, dpi=DOTS)
@@ -226,18 +234,52 @@ def _draw_pairs(axes: Any, trace: Trace, layers: list[Layer]) -> None:
 
 
 def _draw_energy(axes: Any, energy: EnergyReport | None) -> None:
-    """Energy by action with its range, and by layer in the title."""
+    """Energy by action, static power among them, with its range."""
     if energy is None:
         return _say(axes, "nothing to price")
-    terms = sorted(energy.by_action.items(), key=lambda item: -item[1].p50)[:SHOWN_TERMS]
     figure = energy.figures["total"] or energy.figures["dynamic"]
     head = "no total" if figure is None else str(figure)
     axes.set_title(f"energy an inference: {head} ({energy.prices})", fontsize=10)
-    for place, (_, r) in enumerate(terms):
-        axes.barh(place, r.p50, color="#7fb8dc", height=0.7)
+    return _bars(axes, [(n, r, "#7fb8dc") for n, r in terms_of(energy)[:SHOWN_TERMS]])
+
+
+def _draw_energy_by_layer(axes: Any, energy: EnergyReport | None, layers: list[Layer]) -> None:
+    """Dynamic energy of every layer with its range."""
+    if energy is None or energy.dynamic_problem:
+        return _say(axes, "no energy by layer: an action has no price")
+    axes.set_title("dynamic energy an inference, by layer", fontsize=10)
+    fills = {layer.name: layer.fill for layer in layers}
+    shown = list(energy.by_layer.items())[:SHOWN_LAYERS]
+    return _bars(axes, [(short(n, 14), r, fills.get(n, PORT)) for n, r in shown])
+
+
+def _bars(axes: Any, terms: list[tuple[str, Range, str]]) -> None:
+    """A bar to the median and a line from p10 to p90 for each name."""
+    for place, (_, r, fill) in enumerate(terms):
+        axes.barh(place, r.p50, color=fill, height=0.7)
         axes.plot([r.p10, r.p90], [place, place], color="#222", linewidth=1)
-    axes.set_yticks(range(len(terms)), [name for name, _ in terms])
+    axes.set_yticks(range(len(terms)), [name for name, _, _ in terms])
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(lambda joules, _: format_joules(joules))
     axes.locator_params(axis="x", nbins=5)
+
+
+def _draw_events(axes: Any, trace: Trace, layers: list[Layer]) -> None:
+    """Synaptic events of every sample, layers upon each other."""
+    number = min(trace.samples, SHOWN_SAMPLES)
+    if not number:
+        return _say(axes, "no samples")
+    more = f", the first {number:,} samples" if number < trace.samples else ""
+    axes.set_title(f"synaptic events by sample{more}", fontsize=10)
+    edges, below, events = np.arange(number + 1), np.zeros(number), events_by_layer(trace)
+    for layer in layers:
+        top = below + events[layer.name][:number]
+        label = short(layer.name, 16)
+        axes.stairs(top, edges, baseline=below, fill=True, color=layer.fill, label=label)
+        below = top
+    axes.set_xlim(0, number)
+    axes.set_ylim(0)
+    axes.set_xlabel("sample", fontsize=8)
+    axes.yaxis.set_major_formatter(lambda n, _: f"{n:,.0f}")
+    axes.legend(fontsize=7, loc="lower right", framealpha=0.9)
     return None

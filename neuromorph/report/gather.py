@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorph.energy import EnergyReport, Range
 from neuromorph.mapping.packets import SIDES
 from neuromorph.trace import Trace
 
-__all__ = ["Raster", "Traffic", "events_by_layer", "gather_raster", "gather_traffic", "link_loads"]
+__all__ = [
+    "Raster",
+    "Traffic",
+    "events_by_layer",
+    "gather_raster",
+    "gather_traffic",
+    "link_loads",
+    "terms_of",
+]
 
 Ints = NDArray[np.int64]
 Link = tuple[int, int, int, int]  # tile from (x, y), tile to (x, y)
@@ -156,10 +165,8 @@ def gather_raster(trace: Trace) -> Raster:
 
 def _counted(trace: Trace) -> Raster:
     """One row of bins a core: how many spikes left it, sample by sample."""
-    counts = trace.counts
-    sent = counts["spike_out"]
-    layers = dict.fromkeys(counts.layers)
-    rows = {name: [i for i, n in enumerate(counts.layers) if n == name] for name in layers}
+    sent, names = _tallies(trace, "spike_out"), trace.count_layers
+    rows = {name: [i for i, n in enumerate(names) if n == name] for name in dict.fromkeys(names)}
     rows.pop(trace.network_info.layers[-1].name)
     # many cores share a row of bins
     groups = {n: np.array_split(r, min(len(r), ROW_BINS // len(rows) + 1)) for n, r in rows.items()}
@@ -185,11 +192,26 @@ def _bands(names: list[str], sizes: list[int]) -> list[tuple[str, int, int]]:
     return [(n, s, min(s, int(r))) for n, s, r in zip(names, sizes, rooms)]
 
 
+def terms_of(energy: EnergyReport) -> list[tuple[str, Range]]:
+    """Energy by action, static power among them, dearest first."""
+    terms = list(energy.by_action.items())
+    static = energy.figures["static"]
+    if static is not None and static.p90 > 0:
+        terms.append(("static power", static))
+    return sorted(terms, key=lambda item: -item[1].p50)
+
+
 def events_by_layer(trace: Trace) -> dict[str, NDArray[Any]]:
     """Synaptic events of every sample, by layer."""
-    counts = trace.counts
-    events = counts["xnor_event"] + counts["graded_event"]
+    events, names = _tallies(trace, "xnor_event", "graded_event"), trace.count_layers
     return {
-        layer.name: events[:, [i for i, n in enumerate(counts.layers) if n == layer.name]].sum(1)
+        layer.name: events[:, [i for i, n in enumerate(names) if n == layer.name]].sum(1)
         for layer in trace.network_info.layers
     }
+
+
+def _tallies(trace: Trace, *actions: str) -> Ints:
+    """Sums of some actions, (samples, rows), read a block at a time."""
+    places = [i for i, name in enumerate(trace.action_names) if name in actions]
+    parts = [block["values"][:, :, places].sum(axis=2) for block in trace.blocks("counts")]
+    return np.concatenate([np.zeros((0, len(trace.count_layers)), np.int64), *parts])

@@ -29,6 +29,7 @@ from neuromorph.report.gather import (
     gather_raster,
     gather_traffic,
     link_loads,
+    terms_of,
 )
 from neuromorph.trace import Trace
 from neuromorph.writing import write_whole
@@ -276,11 +277,7 @@ def _pairs(trace: Trace, layers: list[Layer]) -> dict[str, Any]:
 
 def _actions(energy: EnergyReport) -> dict[str, Any]:
     """Energy by action, static power among them, with its range."""
-    terms = list(energy.by_action.items())
-    static = energy.figures["static"]
-    if static is not None and static.p90 > 0:
-        terms.append(("static power", static))
-    terms.sort(key=lambda item: -item[1].p50)
+    terms = terms_of(energy)
     most = max((r.p90 for _, r in terms), default=0.0) or 1.0
     bars = [
         {

@@ -162,7 +162,9 @@ class Writer:
             levels = np.concatenate(
                 [a[start : start + block].astype(np.int16) for a in layers], axis=1
             )
-            sample, place = np.nonzero(levels)
+            fires = levels != 0  # np.nonzero of two axes takes four times as long
+            sample = np.repeat(np.arange(len(fires)), np.count_nonzero(fires, axis=1))
+            place = np.flatnonzero(fires) - sample * fires.shape[1]
             layer = layer_of[place]
             self.append(
                 "spikes",
