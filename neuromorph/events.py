@@ -13,9 +13,9 @@ from html import escape
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from neuromorph.errors import SimulationError
+from neuromorph.errors import MissingDependencyError, SimulationError
 
 __all__ = [
     "ACTIONS",
@@ -23,8 +23,10 @@ __all__ = [
     "Counts",
     "Dataflow",
     "Hardware",
+    "data_frame",
     "format_table",
     "html_table",
+    "tally_columns",
 ]
 
 # Who fetches what, see neuromorph.mapping.dataflow.
@@ -322,7 +324,20 @@ class Counts:
         values = self.values.sum(axis=0, keepdims=True)
         return replace(self, values=values, inferences=self.samples)
 
-    def __str__(self) -> str:
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame``, a line a sample and row.
+
+        Columns ``sample``, ``layer``, ``core`` (−1 for the input port) and the actions.
+
+        Raises
+        ------
+        MissingDependencyError
+            pandas is not installed.
+        """
+        return data_frame(tally_columns(self.values, self.layers, self.cores, self.actions))
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """(header, rows) of means over the samples: a row a layer, the main actions."""
         learning = self.actions == tuple(LEARNING_ACTIONS)
         columns = _LEARNING_COLUMNS if learning else _COLUMNS
         places = [self.actions.index(c) for c in columns]
@@ -336,11 +351,47 @@ class Counts:
             ]
             for layer, totals in self.by_layer().items()
         ]
-        header = ["layer", *columns, *([] if learning else ["resting"])]
-        return (
-            f"counts per inference, mean of {self.samples} on {self.hardware.chip}\n"
-            + format_table(header, rows)
-        )
+        return ["layer", *columns, *([] if learning else ["resting"])], rows
+
+    @property
+    def _caption(self) -> str:
+        return f"counts per inference, mean of {self.samples} on {self.hardware.chip}"
+
+    def __str__(self) -> str:
+        return f"{self._caption}\n{format_table(*self.table())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._caption, *self.table())
+
+
+def tally_columns(
+    values: NDArray[np.int64], layers: Sequence[str], cores: ArrayLike, actions: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Tallies (samples, rows, actions) as columns, a line a sample and row."""
+    samples, rows = values.shape[:2]
+    return {
+        "sample": np.repeat(np.arange(samples), rows),
+        "layer": np.tile(np.asarray(layers), samples),
+        "core": np.tile(np.asarray(cores), samples),
+        **{action: values[:, :, i].ravel() for i, action in enumerate(actions)},
+    }
+
+
+def data_frame(data: Any, columns: Sequence[str] | None = None) -> Any:
+    """A ``pandas.DataFrame``.
+
+    Raises
+    ------
+    MissingDependencyError
+        pandas is not installed.
+    """
+    try:
+        import pandas  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ImportError:
+        raise MissingDependencyError(
+            "to_pandas needs pandas, which is not installed; run: pip install 'neuromorph[export]'"
+        ) from None
+    return pandas.DataFrame(data, columns=None if columns is None else list(columns))
 
 
 def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -351,7 +402,7 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]
 
     body = "".join(line(row, "td") for row in rows)
     return (
-        f"<table><caption>{escape(caption)}</caption>"
+        f"<table>{f'<caption>{escape(caption)}</caption>' if caption else ''}"
         f"<thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
     )
 

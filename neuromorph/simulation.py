@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -114,11 +115,19 @@ class Run:
         """Share of samples predicted as labelled."""
         return float((self.predictions == _labels(labels, len(self))).mean())
 
-    def __str__(self) -> str:
-        time = (
+    @property
+    def _times(self) -> str:
+        return (
             f", latency {self.latency_s * 1e6:.3g} µs" if self.latency_s is not None else ""
         ) + (f", interval {self.interval_s * 1e6:.3g} µs" if self.interval_s is not None else "")
-        return f"{self!r}{time}\n{self.counts}"
+
+    def __str__(self) -> str:
+        return f"{self!r}{self._times}\n{self.counts}"
+
+    def _repr_html_(self) -> str:
+        """The same, for notebooks."""
+        what = escape(f"{self!r}".strip("<>") + self._times)
+        return f"<div><div>{what}</div>{self.counts._repr_html_()}</div>"
 
 
 def simulate(

@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuromorph.errors import MissingDependencyError, PriceError
+from neuromorph.errors import PriceError
+from neuromorph.events import data_frame
 from neuromorph.writing import write_whole
 
 if TYPE_CHECKING:
@@ -67,11 +68,5 @@ def write_csv(report: EnergyReport, path: str | os.PathLike[str]) -> Path:
 
 def to_pandas(report: EnergyReport) -> Any:
     """The table as a data frame; numbers are floats, NaN where there is none."""
-    try:
-        import pandas as pd  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise MissingDependencyError(
-            "to_pandas needs pandas, which is not installed; run: pip install 'neuromorph[export]'"
-        ) from None
-    frame = pd.DataFrame(rows_of(report), columns=list(COLUMNS))
+    frame = data_frame(rows_of(report), COLUMNS)
     return frame.astype({c: "float64" for c in COLUMNS if c.endswith("_j")})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from neuromorph.energy.terms import (
     sum_terms,
 )
 from neuromorph.errors import PriceError
-from neuromorph.events import format_table
+from neuromorph.events import format_table, html_table
 
 __all__ = ["EnergyReport"]
 
@@ -260,53 +261,62 @@ class EnergyReport:
         found = "no total" if total is None else f"{total} an inference"
         return f"<EnergyReport of {self.chip} at prices {self.prices}: {found}>"
 
-    def __str__(self) -> str:
+    def _sections(self) -> list[str | tuple[list[str], list[list[str]]]]:
+        """Lines, and tables as (header, rows)."""
         header = ["p10", "p50", "p90", "nominal"]
 
         def row(name: str, r: Range) -> list[str]:
             return [name, *(format_joules(getattr(r, key)) for key in header)]
 
-        whole = [row(name, r) for name, r in self.figures.items() if r]
-        lines = [
+        parts: list[str | tuple[list[str], list[list[str]]]] = [
             f"energy per inference on {self.chip}, prices {self.prices} ({self.conditions}), "
-            f"mean of {self.samples}",
-            *([format_table(["energy", *header], whole)] if whole else []),
+            f"mean of {self.samples}"
         ]
+        whole = [row(name, r) for name, r in self.figures.items() if r]
+        if whole:
+            parts.append((["energy", *header], whole))
         for problem in (self.dynamic_problem, self.static_problem):
             if problem:
-                lines.append(f"total refused: {problem}")
-        lines += [
-            "",
-            format_table(["action", *header], [row(n, r) for n, r in self.by_action.items()]),
-        ]
+                parts.append(f"total refused: {problem}")
+        actions = [row(n, r) for n, r in self.by_action.items()]
+        parts += ["", (["action", *header], actions)]
         if not self.dynamic_problem:
-            table = format_table(
-                ["layer (dynamic)", *header], [row(n, r) for n, r in self.by_layer.items()]
-            )
-            lines += ["", table]
+            layers = [row(n, r) for n, r in self.by_layer.items()]
+            parts += ["", (["layer (dynamic)", *header], layers)]
         if self.swings:
             rows = [
                 [s.price, *(format_joules(x) for x in (s.low, s.nominal, s.high))]
                 for s in self.tornado
             ]
-            lines += ["", format_table(["widest, one at a time", "low", "value", "high"], rows)]
-        lines.append("")
+            parts += ["", (["widest, one at a time", "low", "value", "high"], rows)]
+        parts.append("")
         if self.dominant:
             name, share = self.dominant
             of = "priced part" if self.dynamic_problem or self.static_problem else "nominal total"
-            lines.append(f"dominant: {name}, {share:.0%} of the {of}")
+            parts.append(f"dominant: {name}, {share:.0%} of the {of}")
         if self.time_s is not None:
-            lines.append(f"time an inference, for static power: {self.time_s:.4g} s")
-        lines.append(
+            parts.append(f"time an inference, for static power: {self.time_s:.4g} s")
+        parts.append(
             f"range: p10 to p90 of {self.draws} draws, seed {self.seed}; "
             f"worst evidence used: {self.evidence or 'none'}"
         )
         charged_nothing = [a for a in self.free if a != "static"]
         if charged_nothing:
-            lines.append(f"free by declaration: {', '.join(charged_nothing)}")
+            parts.append(f"free by declaration: {', '.join(charged_nothing)}")
         if self.included:
-            lines.append(f"charged within another price: {', '.join(self.included)}")
-        lines += [f"note: {note}" for note in self.notes]
+            parts.append(f"charged within another price: {', '.join(self.included)}")
+        parts += [f"note: {note}" for note in self.notes]
         if self.not_modelled:
-            lines.append("not modelled: " + "; ".join(self.not_modelled))
-        return "\n".join(lines)
+            parts.append("not modelled: " + "; ".join(self.not_modelled))
+        return parts
+
+    def __str__(self) -> str:
+        return "\n".join(p if isinstance(p, str) else format_table(*p) for p in self._sections())
+
+    def _repr_html_(self) -> str:
+        """The same, for notebooks."""
+        shown = (
+            f"<div>{escape(p)}</div>" if isinstance(p, str) else html_table("", *p)
+            for p in self._sections()
+        )
+        return f"<div>{''.join(shown)}</div>"

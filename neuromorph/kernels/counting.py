@@ -309,7 +309,8 @@ def count_packets(
 ) -> None:
     """Spikes, packets, hops, tokens and fetched synapses of everything sent to one layer."""
     spikes = _spikes(stage, levels)
-    reach, fetch = mapping.reach_table(index), mapping.fetch_table(index)
+    fetch = mapping.fetch_table(index)
+    reach = fetch > 0
     targets, positions = list(mapping.stage_rows[index]), len(reach)
     senders = mapping.source_rows(index)
     for source, neurons in senders:

@@ -12,6 +12,7 @@ from neuromorph.chip import Chip
 from neuromorph.errors import MappingError
 from neuromorph.events import Hardware, format_table
 from neuromorph.mapping.links import legs, link_load, lost_ways
+from neuromorph.mapping.notebook import mapping_html
 from neuromorph.mapping.partition import Limit, partition
 from neuromorph.mapping.placement import place
 from neuromorph.mapping.slices import Slice, tap_counts
@@ -236,15 +237,15 @@ class Mapping:
         source, target, packets = legs(self, spikes_of(self.network, traffic))
         return float(packets @ np.abs(target - source).sum(axis=1))
 
-    def summary(self) -> str:
-        """Table of the slices: where they sit and what they fill."""
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """(header, rows) of the slices: where they sit and what they fill."""
         rows = []
         split = not all(s.owns for s in self.slices)
         for s in self.slices:
             rows.append(
                 [
                     s.layer,
-                    s.core,
+                    f"{s.core}",
                     "{},{}".format(*self.chip.tile(s.core)),
                     f"{s.channels[0]}:{s.channels[1]}",
                     f"{s.rows[0]}:{s.rows[1]}×{s.columns[0]}:{s.columns[1]}",
@@ -255,13 +256,25 @@ class Mapping:
             )
         header = ["layer", "core", "tile", "channels", "rows×columns", "neurons", "axons in"]
         header += ["of inputs"] if split else []
+        return header, rows
+
+    @property
+    def caption(self) -> str:
+        """What is where and how far its packets go, in one line."""
         return (
             f"{self.network.name} on {self.chip.name}: {self.cores_used} of {self.chip.cores} "
-            f"cores, {self.packet_hops:,} packet-hops if every neuron spikes\n"
-            + format_table(header, rows)
+            f"cores, {self.packet_hops:,} packet-hops if every neuron spikes"
         )
 
+    def summary(self) -> str:
+        """Table of the slices: where they sit and what they fill."""
+        return f"{self.caption}\n{format_table(*self.table())}"
+
     __str__ = summary
+
+    def _repr_html_(self) -> str:
+        """The mesh and the same table, for notebooks."""
+        return mapping_html(self)
 
 
 def link_packets(mapping: Mapping, traffic: Spikes | None = None) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import MissingDependencyError
+from neuromorph.events import data_frame, tally_columns
 
 if TYPE_CHECKING:
     from neuromorph.trace.reader import Trace
@@ -18,28 +19,17 @@ __all__ = ["to_neo", "to_pandas"]
 
 def to_pandas(trace: Trace, table: str) -> Any:
     """A table as a DataFrame, see :meth:`Trace.to_pandas`."""
-    try:
-        import pandas  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError:
-        raise MissingDependencyError(
-            "to_pandas needs pandas, which is not installed; run: pip install 'neuromorph[export]'"
-        ) from None
     blocks = list(trace.blocks(table))
     names = list(blocks[0]) if blocks else []
     columns = {name: np.concatenate([block[name] for block in blocks]) for name in names}
     if table == "counts":
         values = columns.get("values", np.zeros((0, 0, 0), np.int64))
-        samples, rows = values.shape[:2]
-        flat = values.reshape(samples * rows, -1)
-        columns = {
-            "sample": np.repeat(np.arange(samples), rows),
-            "layer": np.tile(trace.count_layers, samples),
-            "core": np.tile([-1, *(s.core for s in trace.slices)], samples),
-            **{action: flat[:, i] for i, action in enumerate(trace.action_names) if len(flat)},
-        }
+        cores = [-1, *(s.core for s in trace.slices)]
+        actions = trace.action_names if len(values) else ()
+        columns = tally_columns(values, trace.count_layers, cores, actions)
     outputs = columns.pop("outputs", np.zeros((0, 0)))
     columns |= {f"output_{i}": outputs[:, i] for i in range(outputs.shape[1])}
-    return pandas.DataFrame(columns)
+    return data_frame(columns)
 
 
 def to_neo(trace: Trace) -> Any:
