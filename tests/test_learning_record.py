@@ -28,6 +28,7 @@ from neuromorph.reference.learning import Learner
 
 RULE = Rule(states=15, margin=8, rate=0.1)
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "trace-format.md"
+KEPT = Path(__file__).parent / "data" / "learning-1.0.h5"
 DATA = load_data("digits")
 STREAM = DATA.train_images[:40], DATA.train_labels[:40]
 
@@ -38,13 +39,13 @@ def begin():
     return state, map_for(state.network("small"), nm.load_chip("gxnor45"), RULE)
 
 
-def by_reference(state):
+def by_reference(state, samples=40):
     """Transitions of the NumPy learner."""
-    inputs = state.network("small").encode(STREAM[0])
+    inputs = state.network("small").encode(STREAM[0][:samples])
     layers = len(state.layers)
     learner = Learner(state.copy(), RULE, [np.zeros(p.stage.neurons, int) for p in state.layers])
     tables = [RULE.table(0, i, layers) for i in range(layers)]
-    return learner.run(inputs, STREAM[1], tables, moves=True).moves
+    return learner.run(inputs, STREAM[1][:samples], tables, moves=True).moves
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,28 @@ def test_commands(recorded):
     assert "15 states" in text
     answer = CliRunner().invoke(main, ["trace", "validate", str(path)])
     assert (answer.exit_code, answer.stdout) == (0, f"{path} is valid\n")
+
+
+def test_a_record_is_priced_again(recorded):
+    path, learned, _ = recorded
+    answer = CliRunner().invoke(main, ["energy", "reprice", str(path), "--json"])
+    found, prices = json.loads(answer.stdout), nm.load_prices("horowitz45")
+    for name in ("inference", "learning"):
+        assert found[name] == nm.estimate_energy(getattr(learned, name), prices).to_dict()
+    text = CliRunner().invoke(main, ["energy", "reprice", str(path)]).stdout
+    assert text.startswith("inference\n")
+    assert "\nlearning\n" in text
+    refused = CliRunner().invoke(main, ["energy", "reprice", str(path), "--csv", "x.csv"])
+    assert refused.exit_code == 2
+    assert "a learning record has two reports; leave out --csv and --plot" in refused.stderr
+
+
+def test_a_file_of_version_1_0_is_read():
+    """Made by ``learn`` with RULE on the first eight digits, from ``begin()``."""
+    assert validate_learning(KEPT) == []
+    with LearningTrace(KEPT) as record:
+        assert (record.version, len(record), record.rule) == ("1.0", 8, RULE)
+        assert sorted(record.moves().tolist()) == sorted(by_reference(begin()[0], 8).tolist())
 
 
 def test_a_broken_record_is_said_by_the_command(copy):

@@ -45,6 +45,7 @@ import neuromorph as nm
 from neuromorph.data import load_data
 from neuromorph.errors import TraceError
 from neuromorph.kernels import timed
+from neuromorph.learning import LearningTrace, is_learning, validate_learning
 from neuromorph.mapping import complete
 from neuromorph.simulation import CHUNK
 from neuromorph.trace import Recorder, Trace, blank, recorder, validate
@@ -164,7 +165,12 @@ EXTREMES = (
 
 
 def read_all(path: Path, network: nm.Network) -> list[str]:
-    """Everything a trace can be asked for; the broken rules."""
+    """Everything a trace, or a learning record, can be asked for; the broken rules."""
+    if is_learning(path):
+        problems = validate_learning(path)
+        with LearningTrace(path) as record:
+            record.to_dict(), str(record), record.moves()
+        return problems
     problems = validate(path)
     with Trace(path) as trace:
         trace.info(), trace.to_dict(), trace.counts, trace.labels, trace.outputs
@@ -244,7 +250,8 @@ def mutate_values(file: h5py.File, rng: random.Random) -> None:
                     chunks=(chunk, *rest), compression="gzip",
                 )  # fmt: skip
         elif kind == "attribute":
-            owner = file[rng.choice(["/", "meta", "counts", "samples"])]
+            owners = [file[name] for name in ("/", "meta", "counts", "samples")]
+            owner = rng.choice([owner for owner in owners if len(owner.attrs)])
             key = rng.choice(sorted(owner.attrs))
             del owner.attrs[key]
             owner.attrs[key] = rng.choice(
@@ -293,7 +300,8 @@ def mutated(folder: Path, first: int, last: int, seed: int) -> dict[str, Any]:
     """Read the damaged files of some numbers; what came of it.  Runs in a process of its own."""
     resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
     network, path = nm.load_network("digits-gxnor"), folder / "bad.h5"
-    sources = [p.read_bytes() for p in sorted(DATA.glob("trace-*.h5"))]
+    found_here = sorted([*DATA.glob("trace-*.h5"), *DATA.glob("learning-*.h5")])
+    sources = [p.read_bytes() for p in found_here]
     open_ones = [bytes(512) + data[512:] for data in sources]
     killed = (folder / "unfinished").read_bytes()
     found = {"read": 0, "refused": 0, "slowest_s": 0.0}

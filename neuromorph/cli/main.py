@@ -258,12 +258,29 @@ def energy_reprice(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Energy of a stored trace at any prices, without running again."""
+    """Energy of a stored trace at any prices, without running again.
+
+    Of a learning record: that of inference and that of learning.
+    """
     from neuromorph.energy import estimate_energy, load_prices
+    from neuromorph.learning import LearningTrace, is_learning
     from neuromorph.trace import Trace
 
     check_outputs([csv, plot], [file, prices])
     table = load_prices(prices)
+    if is_learning(file):
+        if csv is not None or plot is not None:
+            raise click.UsageError("a learning record has two reports; leave out --csv and --plot")
+        with LearningTrace(file) as learned:
+            parts = {
+                name: estimate_energy(counts, table, interval_s=interval_s)
+                for name, counts in (
+                    ("inference", learned.inference), ("learning", learned.learning),
+                )
+            }  # fmt: skip
+        text = "\n\n".join(f"{name}\n{report}" for name, report in parts.items())
+        emit(as_json, {n: r.to_dict() for n, r in parts.items()}, paragraph(text))
+        return
     with Trace(file) as trace:
         report = estimate_energy(trace.sums, table, interval_s=interval_s)
     if csv is not None:
