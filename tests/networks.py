@@ -364,3 +364,20 @@ def check_same(a: Tally, b: Tally):
         assert np.array_equal(p, q), f"levels of layer {i}"
     for name in COUNTED:
         assert np.array_equal(a.counted[name], b.counted[name]), name
+
+
+def check_hearing(mapping, rng):
+    """Small tables by axis, against the whole table of positions × slices."""
+    for index, stage in enumerate(mapping.network.stages):
+        spikes = rng.integers(0, 3, (4, stage.inputs)).astype(np.uint8)
+        reach, fetch = mapping.reach_table(index), mapping.fetch_table(index)
+        hearing = mapping.hearing(index)
+        at = np.arange(stage.inputs) % len(reach)
+        assert hearing.positions == len(reach)
+        arrived, fetched = hearing.received(spikes)
+        assert np.array_equal(arrived, spikes @ reach[at].astype(np.int64))
+        assert np.array_equal(fetched, spikes @ fetch[at])
+        which, sets = mapping.target_sets(index)
+        for position, needed in enumerate(reach):
+            rows = [mapping.stage_rows[index][i] for i in np.flatnonzero(needed)]
+            assert sets[which[position]] == tuple(rows)

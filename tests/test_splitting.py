@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 import neuromorph as nm
-from networks import check_same, check_tally, random_network, random_samples, roomy, run_oracle
+from networks import (
+    check_hearing,
+    check_same,
+    check_tally,
+    random_network,
+    random_samples,
+    roomy,
+    run_oracle,
+)
 from neuromorph.errors import MappingError, TraceError
 from neuromorph.kernels import counting as kernel
 from neuromorph.kernels import timed as kernel_timed
@@ -58,6 +66,7 @@ def test_engines_agree_where_sums_travel(mapping, raw):
     check_same(timed, found)
     assert (timed.ticks, timed.timing) == (slow.ticks, slow.timing)
     assert found.counted["partial_out"].sum() == found.counted["partial_in"].sum()
+    check_hearing(mapping, np.random.default_rng(0))
 
 
 def by_hand(chip=GXNOR, **limits):

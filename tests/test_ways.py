@@ -12,7 +12,7 @@ import pytest
 from test_timed import check_engines, limited_case, tight_case
 
 import neuromorph as nm
-from networks import random_mapping, random_network, random_samples, roomy
+from networks import check_hearing, random_mapping, random_network, random_samples, roomy
 from neuromorph.chip import LINK_SIDES
 from neuromorph.errors import MappingError, SimulationError
 from neuromorph.kernels import timed as kernel
@@ -318,3 +318,12 @@ def test_hidden_layers_fork_too():
     counts = nm.simulate(mapping, [[1]]).counts
     assert counts["packet_out"].tolist() == [[1, 1, 0, 0]]
     assert counts["spike_in"].tolist() == [[0, 1, 1, 1]]
+
+
+# --- who hears what
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_arrives_is_what_the_tables_say(seed):
+    rng = np.random.default_rng(seed)
+    check_hearing(random_mapping(random_network(seed), rng), rng)

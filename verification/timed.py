@@ -154,7 +154,7 @@ def scale():
     pairs = int(mapping.pairs.sum())
     say(
         "scale",
-        same,
+        same and used * 1024 <= pairs,
         f"{neurons:,} neurons on {mapping.cores_used} cores, {pairs:,} pairs: mapped in "
         f"{mapped:.1f} s of CPU time, one inference of {packets:,} packets and {events:,} synaptic "
         f"events in {seconds:.1f} s ({tally.ticks:,} ticks); {used / 1024:.0f} MiB beside the "

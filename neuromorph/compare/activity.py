@@ -154,7 +154,7 @@ def _silent_sums(activity: Activity, mapping: Mapping, counted: dict[str, Array]
     """Tokens of cores that send partial sums, of which there are none."""
     for row, owner in enumerate(mapping.owners):
         if row and owner != row and mapping.chip.sync == "token":
-            distance = np.abs(mapping.tiles[owner] - mapping.tiles[row])
+            distance = mapping.ways.crossed(row, (int(owner),))
             counted["token_out"][0, row] += activity.samples
             counted["token_in"][0, owner] += activity.samples
             for action, links in (("hop_x", distance[0]), ("hop_y", distance[1])):

@@ -308,12 +308,12 @@ def count_packets(
     mapping: Mapping, index: int, stage: Stage, levels: NDArray[Any], counted: dict[str, Array]
 ) -> None:
     """Spikes, packets, hops, tokens and fetched synapses of everything sent to one layer."""
-    spikes = _spikes(stage, levels)
-    fetch = mapping.fetch_table(index)
-    reach = fetch > 0
-    targets, positions = list(mapping.stage_rows[index]), len(reach)
-    senders = mapping.source_rows(index)
-    for source, neurons in senders:
+    spikes, hearing = _spikes(stage, levels), mapping.hearing(index)
+    targets, positions = list(mapping.stage_rows[index]), hearing.positions
+    arrived, fetched = hearing.received(spikes)
+    counted["spike_in"][:, targets] += arrived
+    counted["fetched"][:, targets] += fetched
+    for source, neurons in mapping.source_rows(index):
         first, last = int(neurons[0]), int(neurons[-1]) + 1
         whole = last - first == len(neurons)
         sent = spikes[:, first:last] if whole else spikes[:, neurons]
@@ -321,21 +321,16 @@ def count_packets(
         if whole and first % positions == 0 and len(neurons) % positions == 0:
             sent = _over_channels(sent, positions, stage.spikes_per_input)
             neurons = neurons[:positions]
-        needed = reach[neurons % positions]
         at = neurons % positions
         each = mapping.sending(source, index, at)
-        if positions == 1:  # every spike goes everywhere
-            counted["spike_in"][:, targets] += np.outer(total, needed[0])
-            counted["fetched"][:, targets] += np.outer(total, fetch[0])
-            moved = {"packet_out": np.outer(total, each[0])}
-        else:
-            counted["spike_in"][:, targets] += _product(sent, needed)
-            counted["fetched"][:, targets] += _product(sent, fetch[at])
-            moved = {"packet_out": _product(sent, each)}
+        # where every spike goes everywhere, it costs the same
+        cost = np.outer(total, each[0]) if positions == 1 else _product(sent, each)
+        moved = {"packet_out": cost}
         counted["spike_out"][:, source] += total
         if mapping.chip.sync == "token":
-            counted["token_in"][:, targets] += needed.any(axis=0)
-            moved["token_out"] = mapping.costs(source, mapping.heard(index, at))[None]
+            heard = mapping.heard(index, at)
+            counted["token_in"][:, list(heard)] += 1
+            moved["token_out"] = mapping.costs(source, heard)[None]
         for kind, cost in moved.items():
             counted[kind][:, source] += cost[:, 0]
             for place, action in enumerate(("hop_x", "hop_y", "hop_local"), start=1):

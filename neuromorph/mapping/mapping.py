@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from neuromorph.chip import Chip
 from neuromorph.errors import MappingError
 from neuromorph.events import Hardware, format_table
+from neuromorph.mapping.hearing import Hearing
 from neuromorph.mapping.links import legs, link_load, lost_ways
 from neuromorph.mapping.notebook import mapping_html
 from neuromorph.mapping.partition import Limit, partition
@@ -161,20 +162,21 @@ class Mapping:
         """Which slices of a layer an input position sends to: (positions, slices)."""
         return self.fetch_table(index) > 0
 
-    def target_sets(self, index: int) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
-        """For each input position of a layer which of the sets of rows it sends to; the sets."""
-        if index not in self._target_sets:
+    def hearing(self, index: int) -> Hearing:
+        """Who hears what of the input of a layer."""
+        if index not in self._hearing:
             rows = self.stage_rows[index]
-            packed = np.packbits(self.reach_table(index), axis=1)
-            sets, which = np.unique(packed, axis=0, return_inverse=True)
-            reached = np.unpackbits(sets, axis=1, count=len(rows))
-            goals = [tuple(rows[i] for i in np.flatnonzero(r)) for r in reached]
-            self._target_sets[index] = which.ravel(), goals
-        return self._target_sets[index]
+            slices = [self.slices[row - 1] for row in rows]
+            self._hearing[index] = Hearing(self.network.stages[index], slices, rows)
+        return self._hearing[index]
 
     @cached_property
-    def _target_sets(self) -> dict[int, tuple[NDArray[np.int64], list[tuple[int, ...]]]]:
+    def _hearing(self) -> dict[int, Hearing]:
         return {}
+
+    def target_sets(self, index: int) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
+        """For each input position of a layer which of the sets of rows it sends to; the sets."""
+        return self.hearing(index).sets
 
     def heard(self, index: int, positions: NDArray[np.int64]) -> tuple[int, ...]:
         """Rows of a layer that at least one of these input positions sends to."""
