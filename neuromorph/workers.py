@@ -94,7 +94,7 @@ ALONE = Workers(jobs=1)
 def _in_processes(function: Callable[[Any], Any], tasks: Iterator[Any], jobs: int) -> Iterator[Any]:
     """Tasks in processes; a killed one takes the pool along, so another pool goes on."""
     waiting: deque[Any] = deque()
-    lives = LIVES
+    lives, idle = LIVES, False
     while True:
         pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
         try:
@@ -107,6 +107,7 @@ def _in_processes(function: Callable[[Any], Any], tasks: Iterator[Any], jobs: in
                         break
                     futures.append(pool.submit(function, waiting[-1]))
                 if not waiting:
+                    idle = True
                     return
                 result = futures[0].result()
                 futures.popleft()
@@ -118,7 +119,8 @@ def _in_processes(function: Callable[[Any], Any], tasks: Iterator[Any], jobs: in
             if not lives:
                 raise SimulationError(_killed("a process")) from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # who gives up does not wait for what is still running
+            pool.shutdown(wait=idle, cancel_futures=True)
 
 
 def _on_cluster(
