@@ -193,6 +193,37 @@ def test_a_quantiser_in_front_says_what_the_input_is(tmp_path):
 # --- what is refused
 
 
+def test_a_model_quantised_in_qdq_format(tmp_path):
+    """int8 weights, biases and activations between Quantize- and DequantizeLinear."""
+    rng = np.random.default_rng(5)
+    builder = Builder((2, 6, 6))
+
+    def weighted(kind, *shape, **attributes):
+        levels = rng.integers(-127, 128, shape).astype(np.int8)
+        known = builder.add(
+            "DequantizeLinear", f32(2**-7), np.int8(0), feed=builder.constant(levels)
+        )
+        bias = [f32(rng.integers(-50, 50, shape[0]) / 64)]
+        builder.add(kind, known, *bias, **attributes)
+
+    def requantise(scale):
+        builder.add("QuantizeLinear", f32(scale), np.int8(0))
+        builder.add("DequantizeLinear", f32(scale), np.int8(0))
+
+    requantise(1.0)
+    weighted("Conv", 4, 2, 3, 3, kernel_shape=[3, 3])
+    requantise(0.5)
+    builder.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    builder.add("Flatten")
+    weighted("Gemm", 5, 16, transB=1)
+    requantise(2.0)
+    weighted("Gemm", 3, 5, transB=1)
+    samples = rng.integers(-100, 101, (40, 2, 6, 6))
+    network = from_onnx(builder.save(tmp_path / "model.onnx"), samples)
+    agree(network, builder.model(), samples)
+    assert network.meta["imported"]["differ_by_rounding"] == 0
+
+
 def simple(kind="Sign", *constants, **attributes):
     builder = Builder((4,))
     builder.add("MatMul", f32(np.eye(4)))
@@ -275,8 +306,12 @@ def that_does_not_run():
         (conv(group=2, inputs=1), "is a convolution with groups, uneven pads"),
         (conv(pads=[1, 0, 0, 0]), "is a convolution with groups, uneven pads"),
         (conv(auto_pad="SAME_UPPER"), "pads by itself; give it explicit pads"),
+        (
+            simple("MatMulInteger", np.eye(4, dtype=np.int8)),
+            "'n1' computes on quantised integers and is not read; quantise the model in the QDQ",
+        ),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_what_cannot_be_imported_is_named(builder, says, tmp_path):
     with pytest.raises(NetworkError, match=says):

@@ -7,12 +7,13 @@ import json
 import sys
 import textwrap
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from neuromorph.errors import NeuromorphError
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from neuromorph.workers import Workers
 
 __all__ = [
+    "CHIP",
+    "NETWORK",
+    "PRICES",
     "Group",
     "as_json",
     "check_outputs",
@@ -49,12 +53,53 @@ MAX_DATA_BYTES = 1 << 33
 # Called without arguments, a group shows its help; click below 8.2 raises nothing for it.
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
+
+class _Named(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A name, which the tab key completes, or a file."""
+
+    name = "text"
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self.names = names
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Names that begin so; without any, the files the shell finds (for bash it comes first)."""
+        found = [CompletionItem(n) for n in self.names() if n.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="file"), *found]
+
+
+def _networks() -> Iterable[str]:
+    from neuromorph.network import list_networks
+
+    return list_networks()
+
+
+def _chips() -> Iterable[str]:
+    from neuromorph.chip import list_chips
+
+    return list_chips()
+
+
+def _prices() -> Iterable[str]:
+    from neuromorph.energy import list_prices
+
+    return list_prices()
+
+
+NETWORK, CHIP, PRICES = _Named(_networks), _Named(_chips), _Named(_prices)
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 chip_option = click.option(
-    "--chip", default="gxnor45", show_default=True, help="Preset or TOML file."
+    "--chip", type=CHIP, default="gxnor45", show_default=True, help="Preset or TOML file."
 )
 prices_option = click.option(
-    "--prices", default="horowitz45", show_default=True, help="Price file: preset or TOML file."
+    "--prices",
+    type=PRICES,
+    default="horowitz45",
+    show_default=True,
+    help="Price file: preset or TOML file.",
 )
 data_option = click.option(
     "--data",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neuromorph.cli.common import (
+    NETWORK,
     as_json,
     check_outputs,
     chip_option,
@@ -33,7 +34,7 @@ SHOWN_POINTS = 20
 
 
 @click.command()
-@click.argument("networks", metavar="NETWORK...", nargs=-1, required=True)
+@click.argument("networks", type=NETWORK, metavar="NETWORK...", nargs=-1, required=True)
 @chip_option
 @prices_option
 @data_option
@@ -92,7 +93,7 @@ def compare(
 
 
 @click.command()
-@click.argument("networks", metavar="NETWORK...", nargs=-1, required=True)
+@click.argument("networks", type=NETWORK, metavar="NETWORK...", nargs=-1, required=True)
 @click.option(
     "--over",
     "axes",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from neuromorph.cli.common import as_json, check_outputs, emit, read_npz
+from neuromorph.cli.common import NETWORK, as_json, check_outputs, emit, read_npz
 from neuromorph.errors import NetworkError
 
 __all__ = ["export_network", "import_network"]
@@ -78,7 +78,7 @@ def import_network(
 
 
 @click.command("export")
-@click.argument("network")
+@click.argument("network", type=NETWORK)
 @click.option("--to", "target", type=click.Choice(["nir"]), required=True, help="Format.")
 @click.option(
     "-o",

@@ -6,13 +6,21 @@ from pathlib import Path
 
 import click
 
-from neuromorph.cli.common import as_json, check_outputs, data_option, emit, paragraph, samples_of
+from neuromorph.cli.common import (
+    NETWORK,
+    as_json,
+    check_outputs,
+    data_option,
+    emit,
+    paragraph,
+    samples_of,
+)
 
 __all__ = ["geometry"]
 
 
 @click.command()
-@click.argument("network")
+@click.argument("network", type=NETWORK)
 @click.option(
     "--hidden",
     multiple=True,

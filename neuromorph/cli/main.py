@@ -13,7 +13,10 @@ import click
 from neuromorph import __version__
 from neuromorph.cli.adapting import adapt
 from neuromorph.cli.common import (
+    CHIP,
     LINE,
+    NETWORK,
+    PRICES,
     Group,
     as_json,
     check_outputs,
@@ -63,7 +66,7 @@ main.add_command(report)
 
 
 @main.command("map")
-@click.argument("network")
+@click.argument("network", type=NETWORK)
 @chip_option
 @click.option("--dry-run", is_flag=True, help="Only say what fits; a misfit is no error.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file to write the mapping to.")
@@ -124,7 +127,7 @@ def map_command(
 
 
 @main.command("chips")
-@click.argument("name", required=False)
+@click.argument("name", type=CHIP, required=False)
 @as_json
 def chips_command(name: str | None, as_json: bool) -> None:
     """List the chip presets, or show every number of one with its source."""
@@ -291,7 +294,7 @@ def energy_reprice(
 
 
 @energy_group.command("prices")
-@click.argument("name", required=False)
+@click.argument("name", type=PRICES, required=False)
 @as_json
 def energy_prices(name: str | None, as_json: bool) -> None:
     """List the price files, or show every price of one with its source."""

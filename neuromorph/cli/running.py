@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neuromorph.cli.common import (
+    NETWORK,
     as_json,
     check_outputs,
     chip_option,
@@ -73,7 +74,7 @@ def demo(out: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("network")
+@click.argument("network", type=NETWORK)
 @chip_option
 @prices_option
 @data_option

@@ -38,6 +38,7 @@ _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _STRUCTURE = (*_WEIGHTED, "MaxPool", "Flatten", "Reshape")
 _ENDS = ("Softmax", "LogSoftmax", "ArgMax", "TopK", "Identity")
 _DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
+_INTEGER = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 _SAMPLES = 64
 
 
@@ -170,6 +171,13 @@ class _Graph:
         self.judge = "ONNX's reference"
         self.nodes: list[Any] = []
         for node in model.graph.node:
+            if node.op_type in _INTEGER:
+                raise NetworkError(
+                    f"{_name(node)} computes on quantised integers and is not read; quantise the "
+                    "model in the QDQ format (quant_format=QuantFormat.QDQ in onnxruntime), "
+                    "which says the same with QuantizeLinear and DequantizeLinear, with int8 "
+                    "activations"
+                )
             needed = [i for i in node.input if i]
             if all(i in self.constants for i in needed):
                 found = self._run([node], {}, list(node.output))

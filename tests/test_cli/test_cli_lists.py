@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from cli_kit import NETWORK_FILE, check_run_record, invoke, ok, process, record
+from click.testing import CliRunner
 
 import neuromorph as nm
 from neuromorph.chip import list_chips
@@ -33,6 +34,27 @@ def test_chips():
         "source": "Davies 2018: 1024 compartments a core",
     }
     assert ok("chips", "loihi14").rstrip("\n") == str(nm.load_chip("loihi14"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("neuromorph chips lo", {"loihi14"}),
+        ("neuromorph run digits-g", {"digits-gxnor"}),
+        ("neuromorph run digits-gxnor --chip od", {"odin28"}),
+        ("neuromorph compare digits-gxnor --prices gen", {"generic22"}),
+        ("neuromorph energy prices gen", {"generic22"}),
+        ("neuromorph run digits-gxnor --mode ti", {"timed"}),
+    ],
+)
+def test_the_tab_key_completes_names(typed, offered):
+    """As bash asks for it; "file" lets the shell look for files where no name fits."""
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    asked["_NEUROMORPH_COMPLETE"] = "bash_complete"
+    answer = CliRunner().invoke(main, [], prog_name="neuromorph", env=asked)
+    kinds = [line.split(",") for line in answer.stdout.split()]
+    assert {name for kind, name in kinds if kind == "plain"} == offered
+    assert [kind for kind, _ in kinds] in (["plain"], ["file", "plain"])
 
 
 def test_networks():
