@@ -76,7 +76,7 @@ def to_nir(network: Network, path: str | os.PathLike[str] | None = None) -> Any:
         if stage.levels is not None and stage.levels.size - 1 > MOST_STEPS:
             raise NetworkError(
                 f"layer {stage.name!r} has {stage.levels.size} levels; as NIR thresholds at most "
-                f"{MOST_STEPS + 1} are exported"
+                f"{MOST_STEPS + 1} are exported; use activations of Z_4 or less"
             )
     writer = _Writer(nir, network)
     graph = nir.NIRGraph(nodes=writer.nodes, edges=writer.edges)
