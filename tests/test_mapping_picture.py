@@ -76,6 +76,15 @@ def test_the_picture_names_every_core_and_layer(tmp_path):
     assert sum(" from " in line for line in said) == (link_packets(mapping) > 0).sum()
 
 
+def test_the_same_picture_as_png(tmp_path):
+    pytest.importorskip("matplotlib", reason="a PNG needs matplotlib")
+    mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("truenorth28"))
+    files = [draw_mapping(mapping, tmp_path / name) for name in ("a.png", "b.PNG")]
+    first, second = (file.read_bytes() for file in files)
+    assert first.startswith(b"\x89PNG")
+    assert first == second
+
+
 def test_pictures_that_cannot_be_made(tmp_path):
     mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
     (tmp_path / "file").touch()

@@ -167,14 +167,14 @@ def main():
     p.add_argument("--packets", type=int, default=1_000_000)
     p.add_argument("--skip-scale", action="store_true")
     arguments = p.parse_args()
+    if not arguments.skip_scale:
+        scale()  # first: the peak of memory is that of the process
     nothing_to_do()
     one_packet()
     saturated_link(10_000)
     hot_spot(20)
     random_arrivals(arguments.packets)
     determinism()
-    if not arguments.skip_scale:
-        scale()
 
 
 if __name__ == "__main__":

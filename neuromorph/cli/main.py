@@ -75,7 +75,9 @@ main.add_command(report)
     type=click.Path(path_type=Path),
     help="Trace of a run of NETWORK; placement weighs ways with its spikes.",
 )
-@click.option("--picture", type=click.Path(path_type=Path), help="SVG file to draw the mesh in.")
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="SVG or PNG file to draw the mesh in."
+)
 @as_json
 def map_command(
     network: str,

@@ -1,4 +1,4 @@
-"""One SVG picture of a mapping: which layer sits where, and what crosses every link."""
+"""One picture of a mapping: which layer sits where, and what crosses every link."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorph.canvas import blank_figure, save_png
 from neuromorph.chip import LINK_SIDES
 from neuromorph.errors import SimulationError
 from neuromorph.mapping import Mapping, Spikes, link_packets
@@ -22,13 +23,14 @@ LARGEST_TILE = 72.0
 GAP = 0.4  # between tiles, in sides of a tile
 SHOWN_LAYERS = 24
 LEGEND = 26.0  # height of an entry
+SHADES = {"east": "#444444", "west": "#999999", "south": "#444444", "north": "#999999"}
 LEAST_NAMED = 36.0  # side of a core whose layer is written on it
 
 
 def draw_mapping(
     mapping: Mapping, path: str | os.PathLike[str], *, traffic: Spikes | None = None
 ) -> Path:
-    """Draw a mapping as SVG: the used part of the mesh, layers in colours, load of links.
+    """Draw a mapping as SVG or PNG: the used part of the mesh, layers in colours, load of links.
 
     A bar in the gap between two tiles stands for one direction of a link, its
     breadth for the packets that cross it in one inference.
@@ -37,7 +39,8 @@ def draw_mapping(
     ----------
     mapping : Mapping
     path : path
-        File to write; it appears under its name only when it is whole.
+        File to write, PNG if its name ends in ``.png`` (which needs
+        matplotlib), else SVG; it appears under its name only when it is whole.
     traffic : Counts or dict, optional
         Spikes as :func:`neuromorph.map_network` takes them; without, every
         neuron sends one.
@@ -53,6 +56,8 @@ def draw_mapping(
         The file cannot be written.
     MappingError
         Traffic that is not of this network.
+    MissingDependencyError
+        A PNG without matplotlib.
     """
     mesh = Mesh.of(mapping.chip, mapping.slices, BOX, LARGEST_TILE, 0)
     pitch = mesh.side * (1 + GAP)
@@ -61,20 +66,26 @@ def draw_mapping(
     named = layers[:SHOWN_LAYERS]
     shown = "one spike" if traffic is None else "the spikes given"
     width, height = pitch * mesh.columns, pitch * mesh.rows
+    title = short(f"{mapping.network.name} on {mapping.chip.name}", 60)
+    notes = [
+        mesh.note(mapping.chip),
+        f"{mapping.hops(traffic):,.0f} packet-hops an inference with {shown} a neuron; "
+        f"busiest link {load.max():,.0f} packets",
+    ]
+    cores, links = _cores(mapping, mesh, pitch), _links(load, mesh.side, pitch)
+    if Path(path).suffix.lower() == ".png":
+        figure = _figure(title, notes, mesh, pitch, cores, links)
+        return save_png(figure, path, SimulationError, dpi=110)
     text = template("mapping.svg.jinja").render(
-        title=short(f"{mapping.network.name} on {mapping.chip.name}", 60),
-        notes=[
-            mesh.note(mapping.chip),
-            f"{mapping.hops(traffic):,.0f} packet-hops an inference with {shown} a neuron; "
-            f"busiest link {load.max():,.0f} packets",
-        ],
+        title=title,
+        notes=notes,
         width=max(width + 250, 760),
         height=max(height, LEGEND * (len(named) + 3)) + 150,
         side=mesh.side,
         size=mesh.size,
         tiles=[(x * pitch, y * pitch) for y in range(mesh.rows) for x in range(mesh.columns)],
-        cores=_cores(mapping, mesh, pitch),
-        links=_links(load, mesh.side, pitch),
+        cores=cores,
+        links=links,
         legend=[(name, colour_of(i)[0], i * LEGEND) for i, name in enumerate(named)],
         splits=not all(s.owns for s in mapping.slices),
         more=len(layers) - len(named),
@@ -82,6 +93,50 @@ def draw_mapping(
         legend_end=len(named) * LEGEND,
     )
     return write_whole(path, text.encode(), SimulationError, "picture")
+
+
+def _figure(
+    title: str,
+    notes: list[str],
+    mesh: Mesh,
+    pitch: float,
+    cores: list[dict[str, Any]],
+    links: list[dict[str, Any]],
+) -> Any:
+    """The same picture, drawn by matplotlib: links on tiles, cores in the colours of layers."""
+    width, height = pitch * mesh.columns, pitch * mesh.rows
+    figure = blank_figure(3 + width / 110, 1.2 + height / 110)
+    axes = figure.add_subplot()
+    axes.set(xlim=(-4, width), ylim=(height, -4), aspect="equal")
+    axes.set_axis_off()
+    axes.set_title("\n".join([title, *notes]), fontsize=9, loc="left")
+
+    def box(x: float, y: float, wide: float, high: float, **look: Any) -> None:
+        axes.fill([x, x + wide, x + wide, x], [y, y, y + high, y + high], **look)
+
+    for row in range(mesh.rows):
+        for column in range(mesh.columns):
+            at = column * pitch, row * pitch
+            box(*at, mesh.side, mesh.side, facecolor="#f4f4f4", edgecolor="#cccccc", linewidth=0.5)
+    for link in links:
+        box(*link["bar"], facecolor=SHADES[link["side"]], linewidth=0)
+    named = set[str]()
+    for core in cores:
+        label = None if core["layer"] in named else core["layer"]
+        named.add(core["layer"])
+        look = {"hatch": None if core["owns"] else "////", "edgecolor": "white", "linewidth": 0.5}
+        box(core["x"], core["y"], mesh.size, mesh.size, facecolor=core["fill"], label=label, **look)
+        if core["name"]:
+            middle = core["x"] + mesh.size / 2, core["y"] + mesh.size / 2
+            axes.text(
+                *middle, core["name"], color=core["ink"], fontsize=7, ha="center", va="center"
+            )
+    if not all(core["owns"] for core in cores):
+        axes.fill([], [], facecolor="#bbbbbb", hatch="////", label="sends partial sums")
+    for sides in ("east", "south"), ("west", "north"):
+        axes.fill([], [], facecolor=SHADES[sides[0]], label=f"packets {' and '.join(sides)}")
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
+    return figure
 
 
 def _cores(mapping: Mapping, mesh: Mesh, pitch: float) -> list[dict[str, Any]]:
@@ -98,6 +153,7 @@ def _cores(mapping: Mapping, mesh: Mesh, pitch: float) -> list[dict[str, Any]]:
                 "fill": fill,
                 "ink": ink,
                 "owns": s.owns,
+                "layer": s.layer,
                 "name": short(s.layer, int(mesh.size / 6.5)) if mesh.size >= LEAST_NAMED else "",
                 "label": label + ("" if s.owns else ", partial sums"),
             }
@@ -119,5 +175,5 @@ def _links(load: NDArray[np.float64], side: float, pitch: float) -> list[dict[st
             "north": (middle_x, top - gap, breadth, gap),
         }[LINK_SIDES[direction]]
         label = f"{LINK_SIDES[direction]} from {x},{y}: {load[y, x, direction]:,.1f} packets"
-        links.append({"bar": bar, "label": label})
+        links.append({"bar": bar, "label": label, "side": LINK_SIDES[direction]})
     return links
