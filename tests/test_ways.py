@@ -13,8 +13,8 @@ from test_timed import check_engines, limited_case, tight_case
 
 import neuromorph as nm
 from networks import check_hearing, random_mapping, random_network, random_samples, roomy
-from neuromorph.chip import LINK_SIDES
-from neuromorph.errors import MappingError, SimulationError
+from neuromorph.chip import LINK_SIDES, list_chips
+from neuromorph.errors import ChipError, MappingError, SimulationError
 from neuromorph.kernels import timed as kernel
 from neuromorph.kernels import traffic as kernel_traffic
 from neuromorph.mapping import link_packets
@@ -221,7 +221,7 @@ def test_one_packet_forks_by_hand(limits):
 def test_a_tree_is_never_longer_than_its_ways():
     network = nm.load_network("digits-gxnor")
     images = np.random.default_rng(0).integers(0, 17, (5, *network.input.shape))
-    for name in nm.chip.list_chips():
+    for name in list_chips():
         mapping = nm.map_network(network, roomy(nm.load_chip(name)))
         tree = dataclasses.replace(mapping.chip, routing="multicast")
         tree = dataclasses.replace(mapping, chip=tree)
@@ -297,7 +297,7 @@ def test_bounded_buffers_allow_fewer_turns():
 
 def test_an_unknown_routing_is_named():
     with pytest.raises(
-        nm.errors.ChipError, match="routing is 'flood'; choose unicast or multicast"
+        ChipError, match="routing is 'flood'; choose unicast or multicast"
     ):
         dataclasses.replace(GXNOR, routing="flood")
 
