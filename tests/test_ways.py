@@ -296,9 +296,7 @@ def test_bounded_buffers_allow_fewer_turns():
 
 
 def test_an_unknown_routing_is_named():
-    with pytest.raises(
-        ChipError, match="routing is 'flood'; choose unicast or multicast"
-    ):
+    with pytest.raises(ChipError, match="routing is 'flood'; choose unicast or multicast"):
         dataclasses.replace(GXNOR, routing="flood")
 
 
