@@ -159,6 +159,24 @@ def test_drift_and_faults_take_back_what_was_lost():
     assert dead["accuracy_faulted"] < dead["accuracy_before"]
 
 
+@pytest.mark.parametrize(
+    ("name", "group", "key"),
+    [("drift", "changes", "recovery_ratio"), ("faults", "faults", "accuracy"),
+     ("class-incremental", "variants", "avg_accuracy")],
+)  # fmt: skip
+def test_several_seeds_are_told_by_mean_and_spread(name, group, key):
+    one, two = (run_scenario(name, quick(name, samples=60, hidden=(16,), seeds=n)) for n in (1, 2))
+    assert (one.record["seeds"], two.record["seeds"]) == (1, 2)
+    assert "±" in str(two)
+    assert "±" not in str(one)
+    for entry, means in two.record[group].items():
+        alone = one.record[group][entry]
+        assert alone[key + "_sd"] is None
+        # two values: one of them, their mean, and the spread that the two must then have
+        assert means[key + "_sd"] == pytest.approx(2**0.5 * abs(means[key] - alone[key]))
+    assert len(two.curves) == len(one.curves)
+
+
 def test_replay_remembers():
     variants = run_scenario("class-incremental", Settings(data="digits")).record["variants"]
     assert variants["no replay"]["avg_accuracy"] < 0.6
@@ -195,7 +213,8 @@ def test_results_follow_the_seed_alone(name):
 
 def test_who_learns_changes_nothing():
     """Seeds are learned apart; the few shots one draw after the other in each process."""
-    for name in ("online-scratch", "feedback-paths", "few-shot"):
+    named = ("online-scratch", "feedback-paths", "few-shot", "drift", "faults", "class-incremental")
+    for name in named:
         settings = quick(name, samples=60, hidden=(16,), seeds=2)
         if name == "feedback-paths":
             settings = replace(settings, error="drtp")
@@ -207,7 +226,7 @@ def test_who_learns_changes_nothing():
 
 @pytest.mark.parametrize(
     ("name", "setting", "value"),
-    [("drift", "hidden", (20,)), ("faults", "seeds", 3), ("class-incremental", "error", "dfa"),
+    [("drift", "hidden", (20,)), ("endurance", "seeds", 3), ("class-incremental", "error", "dfa"),
      ("feedback-paths", "passes", 2), ("few-shot", "error", "dfa"), ("endurance", "seeds", 2)],
 )  # fmt: skip
 def test_a_setting_that_a_scenario_lacks_is_refused(name, setting, value):

@@ -7,6 +7,7 @@ R[i][j] is the accuracy on task j after task i, all classes being possible.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from neuromorph.learning.scenarios.common import (
     Settings,
     load,
     order,
+    over_seeds,
     percent,
     scratch_rule,
 )
@@ -42,32 +44,24 @@ REVIEWS = 5  # passes over the memory when a task is over
 
 def run(settings: Settings) -> Result:
     """Learn the tasks one after the other, with and without replay."""
-    data, entry, note = load(settings)
+    data, _, note = load(settings)
     states, hidden = settings.states or 63, settings.hidden or (512,)
     each = settings.samples or (3000 if data.name == "mnist" else 240)
-    rows, curves, found = [], [], {}
-    for name, (kept, metaplastic) in VARIANTS.items():
-        rule = scratch_rule(states, each, hidden, halve_every=None, metaplastic=metaplastic)
-        session = Session.scratch(entry, hidden, data.classes, rule, settings)
-        matrix, x, y = _tasks(session, data, each, kept)
-        curves.append(Curve(name, x, y))
-        last = matrix[-1]
-        found[name] = {
-            "accuracy_matrix": matrix.tolist(),
-            "avg_accuracy": float(last.mean()),
-            "backward_transfer": float((last - matrix.diagonal())[:-1].mean()),
-            "forgetting": float((matrix.max(axis=0) - last)[:-1].mean()),
-            "replay_bytes": kept * data.classes * _bytes(entry),
-            **session.facts(),
-        }
+    settings, seeds = replace(settings, data=data.name), settings.seeds or 1
+    tasks = [(settings, states, hidden, each, seed) for seed in range(seeds)]
+    found = over_seeds(list(settings.workers.each(_learn_all, tasks)))
+    rows, curves = [], []
+    for name, one in found.items():
+        curves.append(Curve(name, one.pop("x"), one.pop("y")))
+        last, sd = one["accuracy_matrix"][-1], one.get("avg_accuracy_sd")
         rows.append(
             [
                 name,
-                percent(found[name]["avg_accuracy"]),
+                percent(one["avg_accuracy"]) + ("" if sd is None else f" ± {percent(sd)}"),
                 percent(last[0]),
                 percent(last[-1]),
-                f"{found[name]['backward_transfer']:+.3f}",
-                f"{found[name]['replay_bytes']:,}",
+                f"{one['backward_transfer']:+.3f}",
+                f"{one['replay_bytes']:,}",
             ]
         )
     title = f"class-incremental on {data.name}: {states} states, hidden {hidden[0]}"
@@ -80,10 +74,11 @@ def run(settings: Settings) -> Result:
             "hidden": list(hidden),
             "samples": TASKS * each,
             "images": _images(data, each),
+            "seeds": seeds,
             "variants": found,
             "curves": [curve._asdict() for curve in curves],
         },
-        tables=((f"{title}, {each:,} samples a task", header, rows),),
+        tables=((f"{title}, {each:,} samples a task, {seeds} seed(s)", header, rows),),
         curves=tuple(curves),
         title=title,
         x_label="tasks learned",
@@ -93,28 +88,59 @@ def run(settings: Settings) -> Result:
     )
 
 
+def _learn_all(
+    task: tuple[Settings, int, tuple[int, ...], int, int],
+) -> dict[str, dict[str, Any]]:
+    """One seed: variant → figures, and the curve as ``x`` and ``y``."""
+    settings, states, hidden, each, seed = task
+    data, entry, _ = load(settings)
+    found = {}
+    for name, (kept, metaplastic) in VARIANTS.items():
+        rule = scratch_rule(
+            states, each, hidden, halve_every=None, metaplastic=metaplastic, seed=seed
+        )
+        session = Session.scratch(entry, hidden, data.classes, rule, settings)
+        matrix, x, y = _tasks(session, data, each, kept)
+        last = matrix[-1]
+        found[name] = {
+            "accuracy_matrix": matrix.tolist(),
+            "avg_accuracy": float(last.mean()),
+            "backward_transfer": float((last - matrix.diagonal())[:-1].mean()),
+            "forgetting": float((matrix.max(axis=0) - last)[:-1].mean()),
+            "replay_bytes": kept * data.classes * _bytes(entry),
+            **session.facts(),
+            "x": x,
+            "y": y,
+        }
+    return found
+
+
 def _tasks(
     session: Session, data: Dataset, each: int, kept: int
 ) -> tuple[NDArray[np.float64], list[float], list[float]]:
     """Learn all tasks: the matrix R, and the mean over seen tasks after each."""
-    size = data.classes // TASKS
+    size, seed = data.classes // TASKS, session.rule.seed
     matrix = np.zeros((TASKS, TASKS))
     memory = np.zeros(0, np.int64)
     x, y = [], []
     for task in range(TASKS):
         classes = range(task * size, (task + 1) * size)
         own = np.flatnonzero(np.isin(data.train_labels, classes))
-        own = np.resize(own[order(len(own), 0, task)], each)
+        own = np.resize(own[order(len(own), seed, task)], each)
         stream = own
         if len(memory):  # one old sample after each new one
-            old = memory[order(each, 1, task) % len(memory)]
+            old = memory[order(each, 1 + 100 * seed, task) % len(memory)]
             stream = np.stack([own, old], axis=1).ravel()
         _learn(session, data, stream)
         if kept:
             of_class = [own[data.train_labels[own] == c][:kept] for c in classes]
             memory = np.concatenate([memory, *of_class])
             for turn in range(REVIEWS):
-                _learn(session, data, memory[order(len(memory), 2 + turn, task)])
+                _learn(
+                    session,
+                    data,
+                    memory[order(len(memory), 2 + turn + 100 * seed, task)],
+                )
         predictions = session.predict(data.test_images)
         for other in range(TASKS):
             asked = np.isin(data.test_labels, range(other * size, (other + 1) * size))
@@ -143,6 +169,6 @@ def _bytes(entry: Input) -> int:
 SCENARIO = Scenario(
     name="class-incremental",
     text="ten classes, two at a time, with and without replay",
-    takes=("states", "hidden", "samples"),
+    takes=("states", "hidden", "samples", "seeds"),
     run=run,
 )

@@ -36,7 +36,9 @@ __all__ = [
     "mean_facts",
     "mean_sd",
     "order",
+    "over_seeds",
     "percent",
+    "ratio",
     "scratch_rule",
     "spread",
     "trained",
@@ -210,6 +212,14 @@ def spread(shares: Sequence[float]) -> str:
     return percent(mean) + ("" if sd is None else f" ± {percent(sd)}")
 
 
+def ratio(found: dict[str, Any]) -> str:
+    """Recovery ratio as the tables show it, empty where nothing was lost."""
+    mean, sd = found["recovery_ratio"], found.get("recovery_ratio_sd")
+    if mean is None:
+        return ""
+    return f"{mean:.3f}" + ("" if sd is None else f" ± {sd:.3f}")
+
+
 def percent(share: float) -> str:
     """A share as the tables show it."""
     return f"{share:.2%}"
@@ -220,9 +230,23 @@ def mean_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**_mean(facts), "writes_max": max(one["writes_max"] for one in facts)}
 
 
+def over_seeds(found: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Of several seeds the mean of every entry; beside what was asked for its spread, ``_sd``."""
+    means = {}
+    for name in found[0]:
+        ones = [one[name] for one in found]
+        means[name] = mean_facts(ones)
+        for key in ("accuracy", "avg_accuracy", "recovery_ratio"):
+            if means[name].get(key) is not None:
+                means[name][f"{key}_sd"] = mean_sd([one[key] for one in ones])[1]
+    return means
+
+
 def _mean(values: Sequence[Any]) -> Any:
-    """Mean, entry by entry; what is the same for all stays what it is."""
+    """Mean, entry by entry; what is the same for all stays; None where one has none."""
     first = values[0]
+    if None in values:
+        return None
     if isinstance(first, dict):
         return {key: _mean([value[key] for value in values]) for key in first}
     if isinstance(first, list):
