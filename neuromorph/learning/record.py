@@ -69,7 +69,7 @@ class Recorder:
     def __enter__(self) -> Self:
         try:
             if self.path.is_dir():
-                raise IsADirectoryError(21, "it is a folder")
+                raise OSError(21, "it is a folder")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             image = self._open.enter_context(open(self._partial, "w+b"))
             self._file = self._open.enter_context(create(image))
