@@ -16,7 +16,6 @@ from neuromorph.training import load_recipe, sweep
 from neuromorph.training.sweep import vary
 
 RECIPE = Path(__file__).with_suffix(".toml")
-SPACES = [0, 1, 2, 4, "float"]
 HIDDEN = {"optimizer.betas": [0.9, 0.999], "optimizer.rate": 0.03}
 
 # name: (settings that differ from the recipe, the axes)
@@ -32,7 +31,7 @@ SWEEPS = {
             ("optimizer.transition", ["tanh", "unbiased"]),
         ],
     ),
-    "spaces": ({}, [("levels.weights", SPACES), ("levels.activations", SPACES)]),
+    "spaces": ({}, [("levels.weights", [0, 1, 2]), ("levels.activations", [0, 1, 2, 4, "float"])]),
     "increments": ({}, [("optimizer.increments", ["sgd", "momentum", "adam8", "adam"])]),
     "bnn-dst": ({"levels.weights": 0, "levels.activations": 0}, [("levels.method", ["dst"])]),
     "bnn": (
