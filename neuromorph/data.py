@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import os
+import zipfile
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,9 +24,18 @@ from numpy.typing import NDArray
 from neuromorph import draws
 from neuromorph.errors import MissingDependencyError, RecipeError
 
-__all__ = ["DATA_NAMES", "MNIST_FILES", "Dataset", "data_folder", "load_data", "read_idx"]
+__all__ = [
+    "DATA_NAMES",
+    "MNIST_FILES",
+    "Dataset",
+    "data_folder",
+    "load_data",
+    "load_sections",
+    "read_idx",
+    "tiles",
+]
 
-DATA_NAMES = ("digits", "mnist", "cifar10-jpeg")
+DATA_NAMES = ("digits", "mnist", "cifar10-jpeg", "sstem-vnc")
 
 _DIGITS_TEST = 36  # images of each class
 _DIGITS_VALIDATION = 24
@@ -37,6 +47,10 @@ _CIFAR_VALIDATION = 500  # images of each class
 _CIFAR_SEED = 32_32_3
 _CIFAR = {"train.npz": 50_000, "test.npz": 10_000}
 _CIFAR_SHAPE = (3, 32, 32)
+_SSTEM_FILE = "stack1.npz"
+_SSTEM_SHAPE = (20, 1024, 1024)
+_SSTEM_TILE = 64
+_SSTEM_PARTS = {"train": (0, 14), "validation": (14, 16), "test": (16, 20)}  # sections
 
 # file: (MD5 of the decompressed bytes, number of images)
 _MNIST = {
@@ -60,7 +74,8 @@ class Dataset:
     train_images, validation_images, test_images
         uint8 arrays, shape (samples, channels, height, width); read-only.
     train_labels, validation_labels, test_labels
-        int64 arrays, shape (samples,), from 0; read-only.
+        int64 arrays, shape (samples,) or, where every pixel has a class,
+        (samples, height, width), from 0; read-only.
     """
 
     name: str
@@ -87,6 +102,11 @@ class Dataset:
         return c, h, w
 
     @property
+    def is_segmentation(self) -> bool:
+        """Whether every pixel has a label of its own."""
+        return self.train_labels.ndim > 1
+
+    @property
     def classes(self) -> int:
         """Number of classes."""
         return int(self.train_labels.max()) + 1
@@ -106,7 +126,7 @@ def load_data(name: str, folder: str | os.PathLike[str] | None = None) -> Datase
 
     Parameters
     ----------
-    name : {"digits", "mnist", "cifar10-jpeg"}
+    name : {"digits", "mnist", "cifar10-jpeg", "sstem-vnc"}
         ``digits``: 1797 images 8×8 of values 0 … 16, built in.  A fixed
         permutation (draws keyed by seed 1797) is dealt out class by class: 36
         images a class are test (360), the next 24 validation (240), the rest
@@ -117,6 +137,11 @@ def load_data(name: str, folder: str | os.PathLike[str] | None = None) -> Datase
         quality 75, so a result on it is not one on CIFAR-10.  A fixed
         permutation is dealt out class by class: 500 training images a class
         are validation (5000), the rest train (45 000).
+        ``sstem-vnc``: membranes in 20 electron micrographs of serial sections,
+        in tiles of 3×64×64 of values 0 … 255: a section between its neighbours
+        (at the ends of the stack: itself).  A label a pixel, 1 is membrane.
+        Sections 0 … 13 are train (3584 tiles), 14 and 15 validation (512), 16 …
+        19 test (1024); :func:`load_sections` has them whole.
     folder : path, optional
         Where all but ``digits`` lie; see :func:`data_folder`.
 
@@ -138,6 +163,8 @@ def load_data(name: str, folder: str | os.PathLike[str] | None = None) -> Datase
         return _mnist(data_folder(folder))
     if name == "cifar10-jpeg":
         return _cifar(data_folder(folder))
+    if name == "sstem-vnc":
+        return _sstem(data_folder(folder))
     raise RecipeError(f"no data set {name!r}; known are {', '.join(DATA_NAMES)}")
 
 
@@ -270,3 +297,68 @@ def _jpegs(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]
     except Exception as error:  # zipfile, NumPy and Pillow raise many types on damaged files
         raise RecipeError(f"data file {path} cannot be read: {error}") from None
     return images, labels.astype(np.int64)
+
+
+def load_sections(
+    folder: str | os.PathLike[str] | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Whole sections of ``sstem-vnc``, in the order of the stack.
+
+    Returns
+    -------
+    images : uint8 array, shape (20, 3, 1024, 1024)
+        Each section in the middle, between its neighbours.
+    labels : int64 array, shape (20, 1024, 1024)
+        1 where there is membrane.
+
+    Raises
+    ------
+    RecipeError
+        A file that is missing or damaged.
+    """
+    place = data_folder(folder)
+    places = (place / "sstem-vnc", place)
+    found = next((p / _SSTEM_FILE for p in places if (p / _SSTEM_FILE).exists()), None)
+    if found is None:
+        raise RecipeError(
+            f"data set 'sstem-vnc' lacks {_SSTEM_FILE}; looked in {places[0]} and {places[1]}; "
+            "name the folder that holds it with --data FOLDER or NEUROMORPH_DATA"
+        )
+    try:
+        with np.load(found, allow_pickle=False) as file:
+            raw, membranes = file["raw"], file["membranes"]
+        if raw.shape != _SSTEM_SHAPE or membranes.shape != _SSTEM_SHAPE or raw.dtype != np.uint8:
+            raise ValueError("it does not hold 20 sections of 1024 × 1024")
+    except (OSError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+        raise RecipeError(f"data file {found} cannot be read: {error}") from None
+    near = np.arange(len(raw)) + np.array([[-1], [0], [1]])
+    images = raw[np.clip(near, 0, len(raw) - 1)].swapaxes(0, 1)
+    return images, membranes.astype(np.int64)
+
+
+def _sstem(folder: Path) -> Dataset:
+    images, labels = load_sections(folder)
+    parts = {}
+    for part, cut in _SSTEM_PARTS.items():
+        parts[f"{part}_images"] = tiles(images[slice(*cut)], _SSTEM_TILE)
+        parts[f"{part}_labels"] = tiles(labels[slice(*cut)], _SSTEM_TILE)
+    return Dataset(name="sstem-vnc", maximum=255, **parts)
+
+
+def tiles(images: NDArray[Any], size: int) -> NDArray[Any]:
+    """Squares (images · rows · columns, …, size, size) side by side of (images, …, height, width).
+
+    Row by row, image by image; what is left over at the right and the bottom is
+    dropped.
+
+    Examples
+    --------
+    >>> tiles(np.arange(16).reshape(1, 4, 4), 2)[1].tolist()
+    [[2, 3], [6, 7]]
+    """
+    rows, columns = (side // size for side in images.shape[-2:])
+    cut = images[..., : rows * size, : columns * size]
+    inner = cut.shape[1:-2]
+    squares = cut.reshape(len(cut), *inner, rows, size, columns, size)
+    squares = np.moveaxis(squares, (-4, -2), (1, 2))
+    return squares.reshape(-1, *inner, size, size)

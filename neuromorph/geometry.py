@@ -279,6 +279,7 @@ def geometry(
     samples = np.asarray(samples)
     if samples.ndim < 1 or len(samples) < 2:
         raise NetworkError("geometry correlates over samples; give at least two")
+    network.check_plain("geometry")
     rng = np.random.default_rng(seed)
     levels: NDArray[Any] = network.encode(samples)
     layers, notes, spread = [], [], []

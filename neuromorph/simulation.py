@@ -42,7 +42,9 @@ class Run:
     """What came of a run.
 
     ``outputs`` int32 (samples, classes): sums of the last layer.
-    ``predictions`` int64 (samples,): class of the highest score.
+    ``predictions`` int64 (samples,): class of the highest score.  Where every
+    pixel is classified, ``outputs`` is (samples, classes · height · width), flat
+    in C order, and ``predictions`` (samples, height, width).
     ``counts``: :class:`~neuromorph.events.Counts`.
     ``started_ticks``, ``finished_ticks`` int64 (samples,): first injection
     and last read-out of each sample; ``timing``
@@ -112,8 +114,19 @@ class Run:
         return span * self.mapping.chip.tick_s / (len(self) - 1)
 
     def accuracy(self, labels: ArrayLike) -> float:
-        """Share of samples predicted as labelled."""
-        return float((self.predictions == _labels(labels, len(self))).mean())
+        """Share of samples (or of their pixels) predicted as labelled."""
+        known = _labels(labels, len(self), self.predictions.shape[1:])
+        return float((self.predictions == known).mean())
+
+    def dice(self, labels: ArrayLike) -> float:
+        """Dice coefficient 2·|A ∩ B| / (|A| + |B|) of the pixels of class 1, over all samples.
+
+        A are those predicted and B those labelled so; 1 if there are neither.
+        """
+        known = _labels(labels, len(self), self.predictions.shape[1:]) == 1
+        found = self.predictions == 1
+        either = int(found.sum()) + int(known.sum())
+        return 2 * int((found & known).sum()) / either if either else 1.0
 
     @property
     def _times(self) -> str:
@@ -157,7 +170,7 @@ def simulate(
         levels and outputs from Brian2 (extra ``brian2``), to check ours
         against a simulator of others.  Outputs, levels and counts are the same.
     labels : integer array, shape (samples,), optional
-        Written to the trace.
+        Written to the trace; (samples, height, width) where every pixel is classified.
     trace : path or Recorder, optional
         HDF5 file to record.  Until it is complete it carries the suffix
         ``.partial``.  A :class:`~neuromorph.trace.Recorder` of this mapping and
@@ -173,7 +186,8 @@ def simulate(
     Raises
     ------
     NetworkError
-        Inputs of wrong shape, dtype or range.
+        Inputs of wrong shape, dtype or range; a trace or mode ``brian2`` for a
+        network that joins layers or classifies every pixel.
     SimulationError
         No samples, labels that are not one integer a sample, an unknown mode
         or detail, a detail or trace the mode does not have, or, in timed mode,
@@ -247,7 +261,7 @@ def simulate_on(
         )
     pieces, samples = _pieces(mapping, inputs, mode, 1 if workers.alone else SHARE)
     streamed = isinstance(inputs, (Iterator, np.memmap))
-    known = None if labels is None else _labels(labels, samples)
+    known = None if labels is None else _labels(labels, samples, mapping.network.pixels)
     with recorder or nullcontext():
         return _run(mapping, pieces, samples, streamed, mode, known, recorder, workers)
 
@@ -276,19 +290,20 @@ def _pieces(
     return ((encode(cut) if lazy else cut) for cut in cuts), samples
 
 
-def _labels(labels: ArrayLike, samples: int | None) -> NDArray[np.int64]:
-    """Labels as int64, one a sample; with ``samples`` None as many as there are."""
+def _labels(labels: ArrayLike, samples: int | None, pixels: tuple[int, ...]) -> NDArray[np.int64]:
+    """Labels as int64, one a sample and pixel; with ``samples`` None as many as there are."""
     try:
         array = np.asarray(labels)
     except ValueError:
         raise SimulationError(
             f"labels have rows of different lengths; need {samples or 'a line of'} integers"
         ) from None
-    if samples is None and array.ndim == 1:
+    if samples is None and array.ndim == 1 + len(pixels):
         samples = len(array)
-    if array.shape != (samples,) or array.dtype.kind not in "iu":
+    if array.shape != (samples, *pixels) or array.dtype.kind not in "iu":
+        each = f" images of {' × '.join(map(str, pixels))}" if pixels else ""
         raise SimulationError(
-            f"labels are {array.dtype} of shape {list(array.shape)}; need {samples} integers"
+            f"labels are {array.dtype} of shape {list(array.shape)}; need {samples}{each} integers"
         )
     return array.astype(np.int64)
 

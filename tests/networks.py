@@ -21,6 +21,7 @@ from neuromorph.mapping import COUNTED, Mapping, Tally, check_fit, map_network
 from neuromorph.network import (
     THRESHOLD_MAX,
     THRESHOLD_MIN,
+    Concat,
     Conv2d,
     Flatten,
     Input,
@@ -142,6 +143,75 @@ def random_network(seed):
     thresholds = (-3, 4) if encoding == "ternary" and rng.random() < 0.3 else None
     entry = Input(shape=shape, encoding=encoding, bits=bits, thresholds=thresholds)
     return Network(name=f"random-{seed}", input=entry, layers=layers)
+
+
+def random_graph(seed):
+    """An image network of skips, concats, up-sampling, strides and pools, all that is allowed.
+
+    Its last layer is mostly a 1×1 convolution that classifies every pixel.
+    """
+    rng = np.random.default_rng([seed, 77])
+    encoding = str(rng.choice(["ternary", "bitplane", "graded"]))
+    size = [int(s) for s in rng.integers(2, 9, 2)]
+    bits = 1 if encoding == "bitplane" and rng.random() < 0.5 else int(rng.integers(1, 5))
+    entry = Input(shape=(int(rng.integers(1, 4)), *size), encoding=encoding, bits=bits)
+    known = {"input": entry.shape}
+    unheard, layers = ["input"], []
+    count = int(rng.integers(2, 7))
+
+    def hear(wanted):
+        """Names that fit together at one size, up-sampled; ``wanted`` among them if it fits."""
+        first = wanted or str(rng.choice(list(known)))
+        factor = int(rng.choice([1, 1, 2, 3])) if max(known[first][1:]) < 9 else 1
+        goal = [s * factor for s in known[first][1:]]
+        sources, factors = [first], [factor]
+        mixes = encoding != "bitplane" or bits == 1
+        for name in rng.permutation(list(known)):
+            by = [g // s for g, s in zip(goal, known[name][1:])]
+            fits = by[0] == by[1] and [s * by[0] for s in known[name][1:]] == goal
+            allowed = name != first and (mixes or "input" not in (name, first))
+            if fits and allowed and rng.random() < 0.6:
+                sources.append(str(name))
+                factors.append(by[0])
+        order = rng.permutation(len(sources))
+        shape = (sum(known[n][0] for n in sources), *goal)
+        return Concat(
+            sources=[sources[i] for i in order], upsample=[factors[i] for i in order]
+        ), shape
+
+    def join(wanted):
+        concat, shape = hear(wanted)
+        layers.append(concat)
+        unheard[:] = [name for name in unheard if name not in concat.sources]
+        return shape
+
+    while len(known) <= count or unheard != [list(known)[-1]]:
+        shape = join(unheard[0] if len(known) > count else None)
+        name = f"conv{len(known)}"
+        conv, now = _conv(rng, name, shape[0], shape[1:])
+        layers.append(conv)
+        threshold = random_threshold(rng, now[0], _space(rng))
+        kind = rng.choice(["none", "before", "after"], p=[0.6, 0.2, 0.2])
+        if kind == "none":
+            layers.append(threshold)
+        else:
+            pool, after = _pool(rng, now[1:])
+            now = (now[0], *after)
+            layers += [pool, threshold] if kind == "before" else [threshold, pool]
+        known[name] = now
+        unheard.append(name)
+    if rng.random() < 0.8:
+        shape = join(unheard[0])
+        n, classes = _space(rng), int(rng.integers(1, 4))
+        weights = random_levels(rng, n, (classes, shape[0], 1, 1), _density(rng))
+        layers.append(Conv2d(name="output", weights=weights, n=n))
+    else:
+        shape, n, classes = (int(np.prod(now)),), 1, 4
+        weights = random_levels(rng, n, (classes, *shape), _density(rng))
+        layers += [Flatten(), Linear(name="output", weights=weights, n=n)]
+    affine = rng.normal(size=(2, classes))
+    layers.append(Readout(scale=affine[0], offset=affine[1]))
+    return Network(name=f"graph-{seed}", input=entry, layers=layers)
 
 
 def random_samples(network, rng, batch):
@@ -279,17 +349,22 @@ def flat(array):
 
 def run_oracle(network, raw, sums=NumpySums):
     """Every layer of a network on raw samples, from the layers' definitions alone."""
-    entry, result = network.input, []
+    entry, result, known = network.input, [], {}
     now = np.asarray(raw, np.int64)
     if entry.thresholds is not None:
         now = (now >= entry.thresholds[1]).astype(np.int64) - (now < entry.thresholds[0])
+    known["input"], planes_arrive = now, True
     for layer in network.layers:
-        if isinstance(layer, Flatten):
+        if isinstance(layer, Concat):
+            parts = [known[name] for name in layer.sources]
+            parts = [np.kron(p, np.ones((1, 1, f, f), int)) for p, f in zip(parts, layer.upsample)]
+            now, planes_arrive = np.concatenate(parts, axis=1), layer.sources == ("input",)
+        elif isinstance(layer, Flatten):
             now = flat(now)
         elif isinstance(layer, (Linear, Conv2d)):
             weights = layer.weights.astype(np.int64)
             spikes, units, each = (now != 0).astype(np.int64), (np.abs(now) == 1).astype(int), 1
-            if not result and entry.encoding == "bitplane":
+            if planes_arrive and entry.encoding == "bitplane":
                 planes = [now >> b & 1 for b in range(entry.bits)]
                 spikes, units, each = sum(planes), planes[0], entry.bits
 
@@ -314,9 +389,11 @@ def run_oracle(network, raw, sums=NumpySums):
                     spikes=flat(spikes).sum(axis=1),
                 )
             )
-            now = here
+            now, planes_arrive = here, False
+            known[layer.name] = here
         elif isinstance(layer, MaxPool2d):
             now = sums.pool(now, layer.size, layer.stride)
+            known[result[-1].name] = now
             if result[-1].levels is not None:
                 result[-1].levels = flat(now)
         elif isinstance(layer, Threshold):
@@ -325,6 +402,7 @@ def run_oracle(network, raw, sums=NumpySums):
             edges = layer.thresholds.astype(np.int64).reshape(*per_channel, -1)
             space = Levels(layer.n)
             now = space.stride * (directed[..., None] >= edges).sum(axis=-1) - space.maximum
+            known[result[-1].name] = now
             result[-1].levels = flat(now)
     return result
 
@@ -349,10 +427,12 @@ def check_tally(mapping: Mapping, tally: Tally, oracle: list[Layer]):
         for name, values in wanted.items():
             found = tally.counted[name][:, rows].sum(axis=1)
             assert np.array_equal(found, values.sum(axis=1)), f"{name} of {layer.name}"
-        senders = [row for row, _ in mapping.source_rows(index)]
+        assert mapping.pairs[rows].sum() == layer.pairs, f"pairs of {layer.name}"
+        if not mapping.network.is_sequence:  # what arrives is not what one layer sends
+            continue
+        senders = [row for row, _ in mapping.sending_rows(index - 1)]
         sent = tally.counted["spike_out"][:, senders].sum(axis=1)
         assert np.array_equal(sent, layer.spikes), f"spikes into {layer.name}"
-        assert mapping.pairs[rows].sum() == layer.pairs, f"pairs of {layer.name}"
 
 
 def check_same(a: Tally, b: Tally):

@@ -337,6 +337,7 @@ def run_record(run: Run, labels: Any, report: EnergyReport) -> dict[str, Any]:
         "encoding": mapping.network.input.encoding,
         "samples": len(run),
         "accuracy": None if labels is None else run.accuracy(labels),
+        **({} if labels is None or not run.mapping.network.pixels else {"dice": run.dice(labels)}),
         "latency_s": run.latency_s,
         "interval_s": run.interval_s,
         "load": load_record(run),

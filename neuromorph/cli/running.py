@@ -176,7 +176,8 @@ def _facts(run: Run, labels: Any, report: EnergyReport, source: str, picture: Pa
         ("samples", f"{len(run):,} {source}, mode {run.mode}"),
     ]  # fmt: skip
     if labels is not None:
-        facts.append(("accuracy", f"{run.accuracy(labels):.2%}"))
+        dice = f", Dice {run.dice(labels):.4f} of class 1" if network.pixels else ""
+        facts.append(("accuracy", f"{run.accuracy(labels):.2%}{dice}"))
     if run.latency_s is not None:
         pace = "" if run.interval_s is None else f", one result every {_time(run.interval_s)}"
         facts.append(("latency", f"{_time(run.latency_s)} from first input to read-out{pace}"))

@@ -67,6 +67,7 @@ def accumulator_bits(network: Network) -> int:
 
 def measure(network: Network, images: Any, labels: Any = None) -> Activity:
     """Run all images in count mode, on cores that hold a whole layer each."""
+    network.check_plain("a comparison")
     roomy = replace(
         load_chip("gxnor45"),
         accumulator_bits=max(16, accumulator_bits(network)),
@@ -201,16 +202,16 @@ def _taps(stage: Stage, axis: int, sums: tuple[int, int]) -> Array:
 
 def _packets(activity: Activity, mapping: Mapping, index: int, counted: dict[str, Array]) -> None:
     reach, targets = mapping.reach_table(index), list(mapping.stage_rows[index])
-    for source, neurons in mapping.source_rows(index):
+    for source, neurons in mapping.sending_rows(index - 1):
         sent = activity.spikes[index][neurons]
         needed = reach[neurons % len(reach)]
         at = neurons % len(reach)
         counted["spike_out"][0, source] += sent.sum()
         counted["spike_in"][0, targets] += sent @ needed
-        moved = {"packet_out": sent @ mapping.sending(source, index, at)}
+        moved = {"packet_out": sent @ mapping.sending(source, index - 1, at)}
         if mapping.chip.sync == "token":
             counted["token_in"][0, targets] += needed.any(axis=0) * activity.samples
-            token = mapping.costs(source, mapping.heard(index, at))
+            token = mapping.costs(source, mapping.heard(index - 1, at))
             moved["token_out"] = token * activity.samples
         for kind, (packets, along_x, along_y, delivered) in moved.items():
             counted[kind][0, source] += packets

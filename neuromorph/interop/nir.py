@@ -71,6 +71,7 @@ def to_nir(network: Network, path: str | os.PathLike[str] | None = None) -> Any:
         The package nir is not installed.
     """
     check_type(network, Network, "network", NetworkError, "give a Network, such as load_network")
+    network.check_plain("NIR export")
     nir = require_nir()
     for stage in network.stages:
         if stage.levels is not None and stage.levels.size - 1 > MOST_STEPS:

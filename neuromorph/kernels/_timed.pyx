@@ -21,6 +21,12 @@ cdef extern from "timed.h" nogil:
     ctypedef struct tm_node:
         int32_t x
 
+    ctypedef struct tm_work:
+        int32_t sender
+        const int32_t *work
+        int32_t area, width, by_channel
+        int32_t window_y, window_x, window_height, window_width
+
     ctypedef struct tm_row:
         int32_t tile_x, tile_y, gap
         int32_t depth, reads_out, partial, sources
@@ -35,9 +41,8 @@ cdef extern from "timed.h" nogil:
         const int32_t *numbers
         int64_t outputs
         int32_t planes
-        const int32_t *work
-        int32_t area, width, by_channel
-        int32_t window_y, window_x, window_height, window_width
+        int32_t layer
+        const tm_work *works
 
     ctypedef struct tm_chip:
         int32_t barrier_sync, frames_in_flight
@@ -125,6 +130,7 @@ cdef class TimedRun:
     cdef const tm_engine *engine
     cdef tm_run *run
     cdef tm_fan *fans
+    cdef tm_work *works
     cdef tm_traffic traffic
     cdef list keep
     cdef int64_t tiles, rows
@@ -134,10 +140,12 @@ cdef class TimedRun:
         self.engine = &tm_wheel
         self.run = NULL
         self.fans = NULL
+        self.works = NULL
 
     def __dealloc__(self):
         self.engine.free(self.run)
         free(self.fans)
+        free(self.works)
 
     def __init__(self, str agenda not None, dict chip not None, int64_t frames, *,
                  list fans not None, list rows not None, nodes=None, results=None, traffic=None):
@@ -145,6 +153,7 @@ cdef class TimedRun:
         cdef tm_chip c
         cdef tm_results found
         cdef tm_row *r = NULL
+        cdef tm_work *w = NULL
         cdef const tm_traffic *given = NULL
         cdef const int16_t[:, ::1] levels
         cdef const int64_t[::1] ticks, ways
@@ -202,7 +211,8 @@ cdef class TimedRun:
         try:
             self.fans = <tm_fan *>calloc(len(fans) + 1, sizeof(tm_fan))
             r = <tm_row *>calloc(len(rows) + 1, sizeof(tm_row))
-            if self.fans is NULL or r is NULL:
+            self.works = w = <tm_work *>calloc(sum(len(d["works"]) for d in rows) + 1, sizeof(tm_work))
+            if self.fans is NULL or r is NULL or w is NULL:
                 raise MemoryError
             for i, d in enumerate(fans):
                 self.fans[i].positions = d["positions"]
@@ -223,9 +233,12 @@ cdef class TimedRun:
                     raise ValueError("levels have the wrong shape")
                 keep.append(levels)
                 r[i].levels, r[i].stride = &levels[0, 0], levels.shape[1]
-                r[i].work = ints(d["work"], keep)
-                r[i].area, r[i].width, r[i].by_channel = d["image"]
-                r[i].window_y, r[i].window_x, r[i].window_height, r[i].window_width = d["window"]
+                r[i].layer, r[i].works = d["layer"], w
+                for work in d["works"]:
+                    w.sender, w.work = work["sender"], ints(work["work"], keep)
+                    w.area, w.width, w.by_channel = work["image"]
+                    w.window_y, w.window_x, w.window_height, w.window_width = work["window"]
+                    w += 1
             self.run = self.engine.make(&c, self.fans, r, len(rows), frames, given, &found)
             if self.run is NULL:
                 raise MemoryError

@@ -121,11 +121,13 @@ cdef class Plan:
     """All layers of one mapped network in the form the kernel walks.
 
     A layer runs in an orientation ("samples" or "outputs") once its arrays
-    for that orientation were given.
+    for that orientation were given.  A last layer of no channels is a sink, which
+    only says how the levels before it lie.
     """
 
     cdef vc_layer *layers
     cdef int32_t count
+    cdef int32_t computing
     cdef int32_t input_size
     cdef list keep
     cdef list sizes
@@ -167,6 +169,7 @@ cdef class Plan:
             l.slice_of = _int32(d["slice_of"], keep)
             l.slices, l.slice_bits = d["slices"], d["slice_bits"]
             l.repeats = 1
+            self.computing = i + (l.channels > 0)
             self.sizes.append((l.channels * l.height * l.width,
                                l.channels * l.output_height * l.output_width, l.slices))
         self.input_size = self.layers[0].input_channels * self.layers[0].image_height * self.layers[0].image_width
@@ -214,7 +217,7 @@ cdef class Plan:
         cdef int32_t samples = inputs.shape[0]
         if samples < 1 or samples > kernel.kernel.lanes or inputs.shape[1] != self.input_size:
             raise ValueError("block does not fit the kernel")
-        if len(results) != self.count or len(by_output) != self.count:
+        if len(results) != self.computing or len(by_output) != self.computing:
             raise ValueError("one dict of results and one orientation a layer")
         cdef vc_layer *layers = <vc_layer *>malloc(self.count * sizeof(vc_layer))
         if layers is NULL:
@@ -259,6 +262,8 @@ cdef class Plan:
                 v64 = d["active"]
                 self._check(v64.shape[0], v64.shape[1], samples, slices)
                 layers[i].active = &v64[0, 0]
+            if self.computing < self.count:
+                layers[self.computing].by_output = 1
             size = kernel.kernel.scratch_bytes(layers, self.count, samples)
             scratch = <char *>malloc(size)
             if scratch is NULL:

@@ -7,7 +7,9 @@ at rest are skipped.  The kernel counts sums, levels and synaptic events;
 packets and fetched rows follow from the levels by exact integer products with
 the mapping's tables.
 
-A layer whose fan-in is split runs once more for each part, as a layer of sums.
+Layers that each hear the one before run in one go, as a *chain*; what joins several
+sources begins a new one.  A layer whose fan-in is split runs once more for each
+part, as a layer of sums.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -30,6 +33,7 @@ from neuromorph.kernels.plans import NetworkPlan, Numbers, part_of, slice_number
 from neuromorph.mapping import COUNTED, Mapping, Tally
 from neuromorph.mapping.slices import Range
 from neuromorph.network import Stage
+from neuromorph.network.forward import arriving
 
 __all__ = ["count", "count_packets", "kernel_name", "neuron_counts", "partial_sums"]
 
@@ -85,7 +89,7 @@ class _Engine:
     def part(self, mapping: Mapping, index: int, heard: Range) -> _Engine:
         """The engine of a layer with a part of its fan-in."""
         if (index, heard) not in self.parts:
-            stage = part_of(self.stages[index], heard)
+            stage = part_of(mapping.network.stages[index], heard)
             self.parts[index, heard] = _Engine([stage], [slice_numbers(mapping, index, heard)])
         return self.parts[index, heard]
 
@@ -114,32 +118,57 @@ def _narrow() -> list[Kernel]:
         return []
 
 
-_engines: WeakKeyDictionary[Mapping, _Engine] = WeakKeyDictionary()
+class _Chain(_Engine):
+    """Layers of a network from ``first`` on, each of which hears the one before."""
+
+    def __init__(self, mapping: Mapping, first: int, last: int) -> None:
+        self.first, self.last = first, last
+        numbers = [slice_numbers(mapping, index) for index in range(first, last)]
+        super().__init__(mapping.network.stages[first:last], numbers)
+
+    def run(
+        self, inputs: NDArray[Any], levels: list[NDArray[Any]], results: list[dict[str, Any]]
+    ) -> None:
+        """One block: fills ``results`` of all layers as ``Plan.run``, ``levels`` among them."""
+        part = arriving(self.stages[0], inputs, levels)
+        part = np.ascontiguousarray(part, np.int16)
+        self.costs.see(0, part)
+        kernel, by_output = self.choose(len(part))
+        self.plan(kernel, by_output).run(kernel, part, results[self.first : self.last], by_output)
+        for i, found in enumerate(levels[self.first : self.last], start=1):
+            self.costs.see(i, found)
 
 
-def _engine(mapping: Mapping) -> _Engine:
-    engine = _engines.get(mapping)
-    if engine is None:
+_chains: WeakKeyDictionary[Mapping, list[_Chain]] = WeakKeyDictionary()
+
+
+def _chains_of(mapping: Mapping) -> list[_Chain]:
+    chains = _chains.get(mapping)
+    if chains is None:
         stages = mapping.network.stages
-        numbers = [slice_numbers(mapping, index) for index in range(len(stages))]
-        engine = _engines[mapping] = _Engine(stages, numbers)
-    return engine
+        starts = [
+            i for i, s in enumerate(stages) if s.joins or s.sources[0].stage != i - 1 or i == 0
+        ]
+        chains = [_Chain(mapping, *ends) for ends in pairwise([*starts, len(stages)])]
+        _chains[mapping] = chains
+    return chains
+
+
+def _chain_of(mapping: Mapping, index: int) -> _Chain:
+    return next(chain for chain in _chains_of(mapping) if chain.first <= index < chain.last)
 
 
 def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> Tally:
     """Run encoded inputs (batch, size) through the mapping and count every event."""
-    engine, network = _engine(mapping), mapping.network
+    chains, network = _chains_of(mapping), mapping.network
     inputs = _checked(mapping, inputs)
     batch = len(inputs)
-    outputs = np.empty((batch, network.classes), np.int32)
+    outputs = np.empty((batch, network.outputs), np.int32)
     levels = [np.empty((batch, s.outputs), s.levels.dtype) for s in network.stages if s.levels]
     tallies = [_tallies(batch, mapping, i) for i in range(len(network.stages))]
     counted = {name: np.zeros((batch, mapping.rows), np.int64) for name in COUNTED}
 
     def block(cut: slice) -> None:
-        part = inputs[cut]
-        engine.costs.see(0, part)
-        kernel, by_output = engine.choose(len(part))
         results = []
         for i, stage in enumerate(network.stages):
             result: dict[str, Any] = dict.fromkeys(("levels8", "levels16", "sums", "neuron_events"))
@@ -150,30 +179,30 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
                 result[key] = levels[i][cut]
             result.update({key: array[cut] for key, array in tallies[i].items()})
             results.append(result)
-        engine.plan(kernel, by_output).run(kernel, part, results, by_output)
-        for i, found in enumerate(levels):
-            engine.costs.see(i + 1, found[cut])
+        here = [found[cut] for found in levels]
+        for chain in chains:
+            chain.run(inputs[cut], here, results)
 
     def packets(cut: slice) -> None:
         here = {name: table[cut] for name, table in counted.items()}
-        for i, (stage, arriving) in enumerate(zip(network.stages, [inputs, *levels])):
-            count_packets(mapping, i, stage, arriving[cut], here)
+        for sender, sent in enumerate([inputs, *levels], start=-1):
+            count_packets(mapping, sender, sent[cut], here)
 
     cuts = _blocks(batch, threads)
-    if cuts and not engine.costs.complete:  # the first block tells the activity of the layers
-        block(cuts.pop(0))
+    if cuts and not all(chain.costs.complete for chain in chains):
+        block(cuts.pop(0))  # tells the activity of the layers
     _each(block, cuts, threads)
     share = max(1, -(-batch // max(1, threads)))
     _each(packets, [slice(at, at + share) for at in range(0, batch, share)], threads)
-    for i in range(len(network.stages)):
+    for i, stage in enumerate(network.stages):
         rows = list(mapping.stage_rows[i])
         counted["xnor_event"][:, rows] = tallies[i]["xnor"]
         counted["graded_event"][:, rows] = tallies[i]["graded"]
         counted["neuron_update_active"][:, rows] = tallies[i]["active"]
         if mapping.owner_rows[i] != mapping.stage_rows[i]:
-            arriving = inputs if i == 0 else levels[i - 1]
             for cut in _blocks(batch, 1):
-                _count_parts(mapping, i, arriving[cut], {k: v[cut] for k, v in counted.items()})
+                part = arriving(stage, inputs[cut], [found[cut] for found in levels])
+                _count_parts(mapping, i, part, {k: v[cut] for k, v in counted.items()})
     return Tally(outputs=outputs, levels=list(levels), counted=counted)
 
 
@@ -181,36 +210,39 @@ def neuron_counts(
     mapping: Mapping, inputs: NDArray[np.int16]
 ) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
     """(sums, synaptic events) of every neuron, layer by layer: int32 (batch, neurons)."""
-    engine, network = _engine(mapping), mapping.network
+    network = mapping.network
     inputs = _checked(mapping, inputs)
     batch = len(inputs)
+    levels = [np.empty((batch, s.outputs), s.levels.dtype) for s in network.stages if s.levels]
     found = [
         (np.empty((batch, s.neurons), np.int32), np.empty((batch, s.neurons), np.int32))
         for s in network.stages
     ]
     for cut in _blocks(batch, 1):
-        part = inputs[cut]
-        engine.costs.see(0, part)
-        kernel, by_output = engine.choose(len(part))
         results = []
-        for i, (sums, events) in enumerate(found):
-            wanted = {"sums": sums[cut], "neuron_events": events[cut]}
-            tallies = _tallies(len(part), mapping, i)
-            results.append({"levels8": None, "levels16": None, **wanted, **tallies})
-        engine.plan(kernel, by_output).run(kernel, part, results, by_output)
+        for i, (stage, (sums, events)) in enumerate(zip(network.stages, found)):
+            result: dict[str, Any] = {"levels8": None, "levels16": None}
+            if stage.levels is not None:
+                key = "levels16" if stage.levels.dtype == np.int16 else "levels8"
+                result[key] = levels[i][cut]
+            result |= {"sums": sums[cut], "neuron_events": events[cut]}
+            results.append(result | _tallies(len(sums[cut]), mapping, i))
+        here = [leaving[cut] for leaving in levels]
+        for chain in _chains_of(mapping):
+            chain.run(inputs[cut], here, results)
     return found
 
 
 def partial_sums(
-    mapping: Mapping, index: int, arriving: NDArray[Any]
+    mapping: Mapping, index: int, image: NDArray[Any]
 ) -> Iterator[tuple[int, NDArray[np.int32]]]:
     """(row, int32 (batch, neurons of its slice)) of every row of a layer that sends partial sums.
 
-    ``arriving``: levels (batch, inputs) that the layer gets.
+    ``image``: levels (batch, inputs) that the layer gets.
     """
     found: dict[int, list[NDArray[np.int32]]] = {}
-    for cut in _blocks(len(arriving), 1):
-        for row, part in _parts(mapping, index, arriving[cut]):
+    for cut in _blocks(len(image), 1):
+        for row, part in _parts(mapping, index, image[cut]):
             if not mapping.slices[row - 1].owns:
                 numbers = mapping.sum_numbers(row)
                 found.setdefault(row, []).append(part["sums"][:, numbers])
@@ -218,17 +250,17 @@ def partial_sums(
 
 
 def _parts(
-    mapping: Mapping, index: int, arriving: NDArray[Any]
+    mapping: Mapping, index: int, image: NDArray[Any]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """What the part of every row of a layer comes to, in one block; see ``Plan.run``."""
     stage = mapping.network.stages[index]
-    samples, area = len(arriving), stage.input_shape[1] * stage.input_shape[2]
+    samples, area = len(image), stage.input_shape[1] * stage.input_shape[2]
     heard_by: dict[Range, list[int]] = {}
     for row in mapping.stage_rows[index]:
         heard_by.setdefault(mapping.slices[row - 1].inputs, []).append(row)
     for heard, rows in heard_by.items():
-        engine = _engine(mapping).part(mapping, index, heard)
-        part = np.ascontiguousarray(arriving[:, heard[0] * area : heard[1] * area], np.int16)
+        engine = _chain_of(mapping, index).part(mapping, index, heard)
+        part = np.ascontiguousarray(image[:, heard[0] * area : heard[1] * area], np.int16)
         engine.costs.see(0, part)
         kernel, by_output = engine.choose(samples)
         slices = engine.numbers[0][1]
@@ -241,11 +273,11 @@ def _parts(
 
 
 def _count_parts(
-    mapping: Mapping, index: int, arriving: NDArray[Any], counted: dict[str, Array]
+    mapping: Mapping, index: int, image: NDArray[Any], counted: dict[str, Array]
 ) -> None:
     """Events by part of the fan-in, and the partial sums, in one block."""
     places = {row: place for place, row in enumerate(mapping.stage_rows[index])}
-    for row, part in _parts(mapping, index, arriving):
+    for row, part in _parts(mapping, index, image):
         owner = int(mapping.owners[row])
         counted["xnor_event"][:, row] = part["xnor"][:, places[row]]
         counted["graded_event"][:, row] = part["graded"][:, places[row]]
@@ -305,30 +337,34 @@ def _each(work: Callable[[slice], None], items: list[slice], threads: int) -> No
 
 
 def count_packets(
-    mapping: Mapping, index: int, stage: Stage, levels: NDArray[Any], counted: dict[str, Array]
+    mapping: Mapping, sender: int, levels: NDArray[Any], counted: dict[str, Array]
 ) -> None:
-    """Spikes, packets, hops, tokens and fetched synapses of everything sent to one layer."""
-    spikes, hearing = _spikes(stage, levels), mapping.hearing(index)
-    targets, positions = list(mapping.stage_rows[index]), hearing.positions
-    arrived, fetched = hearing.received(spikes)
-    counted["spike_in"][:, targets] += arrived
-    counted["fetched"][:, targets] += fetched
-    for source, neurons in mapping.source_rows(index):
+    """Spikes, packets, hops, tokens and fetched synapses of all that a layer (−1: input) sends."""
+    planes = mapping.network.spikes_per_neuron(sender)
+    spikes = _spikes(planes, levels)
+    for index, place in mapping.listeners(sender):
+        targets = list(mapping.stage_rows[index])
+        if mapping.network.stages[index].joins:
+            fetch = mapping.fetch_table(index, place)
+            here = _over_channels(spikes, len(fetch), planes)
+            arrived, fetched = _product(here, fetch > 0), _product(here, fetch)
+        else:
+            arrived, fetched = mapping.hearing(index).received(spikes)
+        counted["spike_in"][:, targets] += arrived
+        counted["fetched"][:, targets] += fetched
+    positions = len(mapping.target_sets(sender)[0])
+    for source, neurons in mapping.sending_rows(sender):
         first, last = int(neurons[0]), int(neurons[-1]) + 1
         whole = last - first == len(neurons)
         sent = spikes[:, first:last] if whole else spikes[:, neurons]
-        total = _totals(sent, stage.spikes_per_input)
-        if whole and first % positions == 0 and len(neurons) % positions == 0:
-            sent = _over_channels(sent, positions, stage.spikes_per_input)
-            neurons = neurons[:positions]
-        at = neurons % positions
-        each = mapping.sending(source, index, at)
+        total = _totals(sent, planes)
+        here, at = _by_position(sent, neurons, positions, planes)
+        each = mapping.sending(source, sender, at)
         # where every spike goes everywhere, it costs the same
-        cost = np.outer(total, each[0]) if positions == 1 else _product(sent, each)
-        moved = {"packet_out": cost}
+        moved = {"packet_out": np.outer(total, each[0]) if positions == 1 else _product(here, each)}
         counted["spike_out"][:, source] += total
         if mapping.chip.sync == "token":
-            heard = mapping.heard(index, at)
+            heard = mapping.heard(sender, at)
             counted["token_in"][:, list(heard)] += 1
             moved["token_out"] = mapping.costs(source, heard)[None]
         for kind, cost in moved.items():
@@ -337,13 +373,24 @@ def count_packets(
                 counted[action][:, source] += cost[:, place]
 
 
-def _spikes(stage: Stage, levels: NDArray[Any]) -> NDArray[np.uint8]:
+def _by_position(
+    sent: NDArray[np.uint8], neurons: NDArray[np.int64], positions: int, planes: int
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Spikes of neurons and their positions; where it can be, added up over channels."""
+    first = int(neurons[0])
+    whole = int(neurons[-1]) + 1 - first == len(neurons)
+    if whole and first % positions == 0 and len(neurons) % positions == 0:
+        sent, neurons = _over_channels(sent, positions, planes), neurons[:positions]
+    return sent, neurons % positions
+
+
+def _spikes(planes: int, levels: NDArray[Any]) -> NDArray[np.uint8]:
     """Spikes that each level stands for; see ``reference.counting.spikes_of``."""
-    if stage.spikes_per_input == 1:
+    if planes == 1:
         single: NDArray[np.uint8] = (levels != 0).view(np.uint8)
         return single
     spikes = np.zeros(levels.shape, np.uint8)
-    for bit in range(stage.spikes_per_input):
+    for bit in range(planes):
         spikes += ((levels >> bit) & 1).astype(np.uint8)
     return spikes
 

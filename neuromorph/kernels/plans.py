@@ -1,4 +1,4 @@
-"""Networks in the form the counting kernel walks: lists, tables, widths of counters.
+"""Layers in a row in the form the counting kernel walks: lists, tables, widths of counters.
 
 Both orientations of ``vcount.h`` are built from the same stage, each when a
 layer first runs in it.
@@ -31,8 +31,11 @@ class NetworkPlan:
 
     def __init__(self, stages: Sequence[Stage], numbers: Sequence[Numbers], kernel: Kernel) -> None:
         self.stages, self.numbers, self.lanes = stages, numbers, int(kernel.lanes)
-        followers = [*stages[1:], None]
-        self.plan = Plan([_layer(s, f, *n) for s, f, n in zip(stages, followers, self.numbers)])
+        followers = [*stages[1:], _listener(stages[-1])]
+        layers = [_layer(s, f, *n) for s, f, n in zip(stages, followers, self.numbers)]
+        if (sink := followers[-1]) is not None:
+            layers.append(_sink(sink))
+        self.plan = Plan(layers)
 
     def prepare(self, by_output: list[bool]) -> Plan:
         """The plan, ready for these orientations."""
@@ -42,6 +45,41 @@ class NetworkPlan:
             elif not wanted and not self.plan.samples[i]:
                 self.plan.give_samples(i, _over_samples(stage, self.lanes))
         return self.plan
+
+
+def _listener(stage: Stage) -> Stage | None:
+    """What would hear the levels of the last layer just as they leave it; None for sums."""
+    if stage.levels is None:
+        return None
+    return replace(
+        stage,
+        input_shape=stage.output_shape,
+        input_maximum=stage.levels.maximum,
+        padding=(0, 0),
+        spikes_per_input=1,
+    )
+
+
+def _sink(listener: Stage) -> dict[str, Any]:
+    """A layer that computes nothing; the levels that arrive are wanted."""
+    none8, none32 = np.zeros(0, np.int8), np.zeros(0, np.int32)
+    return {
+        "input": listener.input_shape,
+        "image": listener.input_shape[1:],
+        "sums": (0, 0, 0),
+        "stride": (1, 1),
+        "value_planes": listener.input_maximum.bit_length(),
+        **dict.fromkeys(("spike_planes", "fused", "weight_planes", "most", "steps", "binary"), 0),
+        **dict.fromkeys(("top", "largest", "slices", "slice_bits"), 0),
+        "bits": (0, 0, 0),
+        "thresholds": none32,
+        "directions": none8,
+        "pool": (0, 0, 1, 1),
+        "minimum": none8.view(np.uint8),
+        "outputs": (0, 0),
+        "next": (0, 0, 0, 0, 0),
+        "slice_of": none32,
+    }
 
 
 def _padded(stage: Stage) -> tuple[int, int, int]:

@@ -38,6 +38,16 @@ typedef struct {
     int32_t hops_x, hops_y, deliveries; /* of the whole tree, for a root */
 } tm_node;
 
+/* Synapses a spike of one layer has at a row: work[(c·h + y − y0)·w + x − x0], c 0 unless
+ * by_channel. */
+typedef struct {
+    int32_t sender;                /* the layer; 0: the input */
+    const int32_t *work;
+    int32_t area, width;           /* of the sender's image */
+    int32_t by_channel;            /* 0: all its channels alike */
+    int32_t window_y, window_x, window_height, window_width;
+} tm_work;
+
 typedef struct {
     int32_t tile_x, tile_y, gap;
     int32_t depth;                 /* global steps until it fires; 0: the input port */
@@ -55,11 +65,8 @@ typedef struct {
     const int32_t *numbers;        /* flat numbers of the neurons that send */
     int64_t outputs;
     int32_t planes;                /* bits of a level, each a spike; 1: the level is the spike */
-    /* synapses a spike has here: work[(c·h + y − y0)·w + x − x0], c 0 unless by_channel */
-    const int32_t *work;
-    int32_t area, width;           /* of the input image */
-    int32_t by_channel;            /* 0: all input channels alike */
-    int32_t window_y, window_x, window_height, window_width;
+    int32_t layer;                 /* whose neurons these are; 0: the input */
+    const tm_work *works;          /* one for each layer that sends here */
 } tm_row;
 
 typedef struct {

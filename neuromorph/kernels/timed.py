@@ -27,6 +27,7 @@ from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, PacketS
 from neuromorph.mapping.slices import tap_counts
 from neuromorph.mapping.timing import Timing
 from neuromorph.network import Stage
+from neuromorph.network.forward import arriving
 
 __all__ = ["Agenda", "PartSink", "timed"]
 
@@ -230,14 +231,14 @@ def _bytes(records: NDArray[Any] | None) -> NDArray[np.uint8] | None:
 
 
 def _fans(mapping: Mapping) -> list[dict[str, Any]]:
-    """For each layer: what an input position sends to, as ``Mapping.reach_table``.
+    """For the input and each layer that sends: what a position sends to.
 
     Rows, or with multicast the number of a set of rows.
     """
     fans = []
-    for index, (stage, rows) in enumerate(zip(mapping.network.stages, mapping.stage_rows)):
+    for sender in range(-1, len(mapping.network.stages) - 1):
         if mapping.chip.routing == "multicast":
-            which, sets = mapping.target_sets(index)
+            which, sets = mapping.target_sets(sender)
             sends = np.array([bool(s) for s in sets])[which]
             fans.append(
                 {
@@ -247,32 +248,59 @@ def _fans(mapping: Mapping) -> list[dict[str, Any]]:
                 }
             )
             continue
-        channels, height, width = stage.input_shape
-        slices = [mapping.slices[row - 1] for row in rows]
-        is_split = any(s.inputs != (0, channels) for s in slices)
-        seen = []  # positions that each row hears: a table of positions × rows may be huge
-        for s in slices:
-            y, x = (
-                np.flatnonzero(tap_counts(stage, axis, sums))
-                for axis, sums in enumerate((s.sum_rows, s.sum_columns))
-            )
-            channel = np.arange(*s.inputs if is_split else (0, 1))
-            seen.append(((channel[:, None, None] * height + y[:, None]) * width + x).ravel())
-        position = np.concatenate(seen)
+        heard = [_heard(mapping, *ears) for ears in mapping.listeners(sender)]
+        positions = heard[0][0]
+        if any(size != positions for size, _, _ in heard):  # then neuron by neuron
+            positions = mapping.senders(sender)
+        position, targets = (
+            np.concatenate(parts) for parts in zip(*(_repeated(positions, *part) for part in heard))
+        )
         order = np.argsort(position, kind="stable")
-        positions = (channels if is_split else 1) * height * width
         starts = np.concatenate([[0], np.cumsum(np.bincount(position, minlength=positions))])
         fans.append(
             {
                 "positions": positions,
                 "starts": starts.astype(np.int32),
-                "targets": np.repeat(np.array(rows, np.int32), [len(p) for p in seen])[order],
+                "targets": targets[order],
             }
         )
     for owner in mapping.owners:  # where partial sums go, row by row
         start = np.array((0, 1), np.int32)
         fans.append({"positions": 1, "starts": start, "targets": np.array((owner,), np.int32)})
     return fans
+
+
+def _heard(
+    mapping: Mapping, index: int, place: int
+) -> tuple[int, NDArray[np.int64], NDArray[np.int32]]:
+    """(positions of a source, then side by side a position and a row that hears it).
+
+    As ``Mapping.reach_table``; a table of positions × rows may be huge.
+    """
+    stage, rows = mapping.network.stages[index], mapping.stage_rows[index]
+    source = stage.sources[place]
+    channels, height, width = source.shape if stage.joins else stage.input_shape
+    slices = [mapping.slices[row - 1] for row in rows]
+    is_split = any(s.inputs != (0, stage.input_shape[0]) for s in slices)
+    seen = []
+    for s in slices:
+        y, x = (
+            np.unique(np.flatnonzero(tap_counts(stage, axis, sums)) // source.upsample)
+            for axis, sums in enumerate((s.sum_rows, s.sum_columns))
+        )
+        channel = np.arange(*s.inputs) - source.first if is_split else np.zeros(1, np.int64)
+        channel = channel[(channel >= 0) & (channel < channels)]
+        seen.append(((channel[:, None, None] * height + y[:, None]) * width + x).ravel())
+    targets = np.repeat(np.array(rows, np.int32), [len(p) for p in seen])
+    return (channels if is_split else 1) * height * width, np.concatenate(seen), targets
+
+
+def _repeated(
+    wanted: int, positions: int, position: NDArray[np.int64], targets: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The same for ``wanted`` positions, which those given repeat."""
+    shifts = np.arange(0, wanted, positions)
+    return (shifts[:, None] + position).ravel(), np.tile(targets, len(shifts))
 
 
 def _heard_by(fan: dict[str, Any], neurons: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -286,16 +314,16 @@ def _heard_by(fan: dict[str, Any], neurons: NDArray[np.int64]) -> NDArray[np.int
 
 
 def _goals(
-    mapping: Mapping, trees: Trees, row: int, index: int, fan: dict[str, Any], neurons: Any
+    mapping: Mapping, trees: Trees, row: int, sender: int, fan: dict[str, Any], neurons: Any
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Rows of a layer that a row sends to, and what the engine needs to get there."""
+    """Rows that a row sends to, and what the engine needs to get there."""
     if mapping.chip.routing == "unicast":
         heard = _heard_by(fan, neurons)
         roots, first = trees.roots_around(row, heard.tolist())
         return heard.astype(np.int64), {"token_to": heard, "roots": roots, "first_root": first}
-    which, sets = mapping.target_sets(index)
+    which, sets = mapping.target_sets(sender)
     positions = neurons % len(which)
-    rows = mapping.heard(index, positions)
+    rows = mapping.heard(sender, positions)
     roots = np.full(len(sets) + 1, STRAIGHT, np.int32)
     for number in np.unique(which[positions]):
         if sets[number]:
@@ -315,17 +343,17 @@ def _rows(
     last = len(network.stages) - 1
     rows: list[dict[str, Any]] = [{} for _ in range(mapping.rows)]
     sources = np.zeros(mapping.rows, np.int64)
-    for index in range(last + 1):
-        sent = np.ascontiguousarray(levels[index], np.int16)
-        for row, neurons in mapping.source_rows(index):
-            needed, goals = _goals(mapping, trees, row, index, fans[index], neurons)
+    for sender in range(-1, last):
+        sent = np.ascontiguousarray(levels[sender + 1], np.int16)
+        for row, neurons in mapping.sending_rows(sender):
+            needed, goals = _goals(mapping, trees, row, sender, fans[sender + 1], neurons)
             sources[needed] += 1
             rows[row] = {
                 **goals,
-                "fan": index,
+                "fan": sender + 1,
                 "numbers": neurons.astype(np.int32),
                 "levels": sent,
-                "planes": network.stages[index].spikes_per_input,
+                "planes": network.spikes_per_neuron(sender),
             }
     nothing = {
         "fan": -1,
@@ -339,7 +367,8 @@ def _rows(
     for index in range(last + 1):
         if mapping.owner_rows[index] == mapping.stage_rows[index]:
             continue
-        for row, sums in partial_sums(mapping, index, levels[index]):
+        image = arriving(network.stages[index], levels[0], levels[1:])
+        for row, sums in partial_sums(mapping, index, image):
             owner = int(mapping.owners[row])
             sources[owner] += 1
             roots, first = trees.roots_around(row, [owner])
@@ -363,7 +392,8 @@ def _rows(
         entry["partial"] = int(s is not None and not s.owns)
         entry["reads_out"] = int(s is not None and s.owns and s.stage == last)
         entry["sources"], entry["scan"] = int(sources[r]), scan
-        entry.update(_work(network.stages[0 if s is None else s.stage], s, chip))
+        entry["layer"] = 0 if s is None else s.stage + 1
+        entry["works"] = [] if s is None else _works(network.stages[s.stage], s, chip)
     return rows
 
 
@@ -375,27 +405,35 @@ def _spread(mapping: Mapping, row: int, sums: NDArray[np.int32]) -> NDArray[np.i
     return spread
 
 
-def _work(stage: Stage, s: Slice | None, chip: Chip) -> dict[str, Any]:
-    """Synapses that a slice holds for a spike of each input neuron in its window."""
-    if s is None:
-        return {"work": np.zeros(1, np.int32), "image": (1, 1, 0), "window": (0, 0, 1, 1)}
-    taps = [
-        _taps(stage, axis, sums, seen)
-        for axis, (sums, seen) in enumerate(
-            ((s.sum_rows, s.input_rows), (s.sum_columns, s.input_columns))
+def _works(stage: Stage, s: Slice, chip: Chip) -> list[dict[str, Any]]:
+    """For each source: synapses that a slice holds for a spike of each neuron in its window."""
+    works = []
+    for source in stage.sources:
+        channels, height, width = source.shape if stage.joins else stage.input_shape
+        windows = [
+            (seen[0] // source.upsample, -(-seen[1] // source.upsample))
+            for seen in (s.input_rows, s.input_columns)
+        ]
+        taps = [
+            _taps(stage, axis, sums, (first * source.upsample, last * source.upsample))
+            .reshape(last - first, source.upsample, -1)
+            .sum(axis=1)
+            for axis, (sums, (first, last)) in enumerate(zip((s.sum_rows, s.sum_columns), windows))
+        ]
+        if chip.storage == "sparse":  # non-zero weights of the slice by input channel and tap
+            held = stage.weights[slice(*s.channels), source.first : source.first + channels]
+            work = taps[0] @ np.count_nonzero(held, axis=0) @ taps[1].T
+        else:
+            work = (s.channels[1] - s.channels[0]) * np.outer(*(t.sum(axis=1) for t in taps))
+        works.append(
+            {
+                "sender": source.stage + 1,
+                "work": work.astype(np.int32).ravel(),
+                "image": (height * width, width, int(chip.storage == "sparse")),
+                "window": (windows[0][0], windows[1][0], len(taps[0]), len(taps[1])),
+            }
         )
-    ]
-    if chip.storage == "sparse":  # non-zero weights of the slice by input channel and tap
-        held = np.count_nonzero(stage.weights[slice(*s.channels)], axis=0)
-        work = taps[0] @ held @ taps[1].T
-    else:
-        work = (s.channels[1] - s.channels[0]) * np.outer(*(t.sum(axis=1) for t in taps))
-    _, height, width = stage.input_shape
-    return {
-        "work": work.astype(np.int32).ravel(),
-        "image": (height * width, width, int(chip.storage == "sparse")),
-        "window": (s.input_rows[0], s.input_columns[0], len(taps[0]), len(taps[1])),
-    }
+    return works
 
 
 def _taps(

@@ -217,7 +217,8 @@ static void entered(tm_run *r, int64_t tick, int32_t p) {
 }
 
 /* Synapses that the row holds for a spike. */
-static int32_t work_of(const tm_row *g, uint32_t neuron) {
+static int32_t work_of(const tm_work *g, int32_t sender, uint32_t neuron) {
+    while (g->sender != sender) g++;
     if (g->area == 1) return g->work[g->by_channel ? neuron : 0];
     uint32_t channel = neuron / (uint32_t)g->area, at = neuron % (uint32_t)g->area;
     int32_t y = (int32_t)(at / (uint32_t)g->width) - g->window_y;
@@ -242,7 +243,8 @@ static void serve(tm_run *r, int64_t tick, int32_t number) {
         row->partial_in++;
         duration += r->chip.synapse;
     } else {
-        int32_t work = work_of(&row->given, q->neuron), lanes = r->chip.synapse_lanes;
+        int32_t work = work_of(row->given.works, r->rows[q->source].given.layer, q->neuron);
+        int32_t lanes = r->chip.synapse_lanes;
         row->spikes_in++;
         row->work += work;
         duration += (int64_t)r->chip.synapse * (work / lanes + (work % lanes != 0));

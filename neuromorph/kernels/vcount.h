@@ -82,7 +82,7 @@ typedef struct {
     int32_t pool_height, pool_width, pool_stride_y, pool_stride_x;
     const uint8_t *minimum;
     int32_t output_height, output_width;
-    /* where the levels go in the next layer's padded image: planes of a level,
+    /* where the levels go in the next layer's (or sink's) padded image: planes of a level,
      * distance of channels, rows and columns, place of the first one */
     int32_t next_planes, next_channel, next_row, next_column, next_corner;
     /* slice of every neuron (channel, row, column), and tallies a slice */

@@ -123,6 +123,7 @@ static int64_t scratch_bytes(const vc_layer *layers, int32_t count, int32_t samp
     int64_t most = 0;
     for (int32_t i = 0; i < count; i++) {
         const vc_layer *l = &layers[i];
+        if (!l->channels) continue;
         int64_t bytes = l->by_output ? outputs_bytes(l, samples) : samples_bytes(l);
         if (bytes > most) most = bytes;
     }
@@ -147,6 +148,7 @@ static void run(const vc_layer *layers, int32_t count, const int16_t *inputs, in
     for (int32_t i = 0; i < count; i++) {
         const vc_layer *l = &layers[i], *after = i + 1 < count ? l + 1 : NULL;
         int now = i & 1, then = !now;
+        if (!l->channels) break; /* a sink: levels were written, nothing is computed */
         /* a layer over samples writes rows even if the next one wants lines */
         vec *next = rows[then];
         if (after && !l->by_output && l->next_corner)

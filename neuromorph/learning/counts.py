@@ -71,11 +71,11 @@ class Accountant:
         """Counts of the forward passes, as a run of the same levels would have them."""
         mapping, rows = self.mapping, self.mapping.stage_rows
         counted = {name: np.zeros((len(inputs), mapping.rows), np.int64) for name in COUNTED}
-        for index, stage in enumerate(mapping.network.stages):
+        for index in range(len(mapping.network.stages)):
             counted["xnor_event"][:, list(rows[index])] = tally.xnor[index]
             counted["neuron_update_active"][:, list(rows[index])] = tally.active[index]
             levels = inputs if index == 0 else tally.levels[index - 1]
-            count_packets(mapping, index, stage, levels, counted)
+            count_packets(mapping, index - 1, levels, counted)
         nobody = np.zeros((len(inputs), mapping.network.classes), np.int32)
         part = complete(mapping, Tally(outputs=nobody, levels=[], counted=counted))
         values = part.values.sum(axis=0)

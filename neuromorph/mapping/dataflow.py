@@ -62,12 +62,16 @@ class Form:
 
 def level_bits(network: Network, index: int) -> int:
     """Bits of a level that arrives at a layer; a bitplane value arrives bit by bit."""
-    if index:
-        levels = network.stages[index - 1].levels
+    return max(_sent_bits(network, source.stage) for source in network.stages[index].sources)
+
+
+def _sent_bits(network: Network, index: int) -> int:
+    if index >= 0:
+        levels = network.stages[index].levels
         assert levels is not None
         return min(levels.bits, 8)  # 8-bit networks use half of Z_8: 129 levels
     if network.input.encoding == "bitplane":
-        return network.stages[0].spikes_per_input
+        return network.spikes_per_neuron(index)
     return 1 + network.input.maximum.bit_length()
 
 

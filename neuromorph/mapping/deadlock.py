@@ -86,13 +86,15 @@ def _next(mapping: Mapping, stuck: Stuck, packets: list[Waiting], place: Place) 
 
 def _sources(mapping: Mapping, row: int) -> list[int]:
     index = mapping.slices[row - 1].stage
-    place = mapping.stage_rows[index].index(row)
-    reach = mapping.reach_table(index)[:, place]
-    spiking = [
-        source
-        for source, neurons in mapping.source_rows(index)
-        if reach[neurons % len(reach)].any()
-    ]
+    column = mapping.stage_rows[index].index(row)
+    spiking = []
+    for place, sender in enumerate(mapping.network.stages[index].sources):
+        reach = mapping.reach_table(index, place)[:, column]
+        spiking += [
+            source
+            for source, neurons in mapping.sending_rows(sender.stage)
+            if reach[neurons % len(reach)].any()
+        ]
     return spiking + [r for r in np.flatnonzero(mapping.owners == row).tolist() if r != row]
 
 

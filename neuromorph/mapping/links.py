@@ -33,7 +33,11 @@ def legs(mapping: Mapping, spikes: list[NDArray[np.float64]]) -> Legs:
     if mapping.chip.routing == "multicast":
         is_sum = (source > 0) & (spiking[source - 1] == spiking[target - 1])
         source, target, packets = source[is_sum], target[is_sum], packets[is_sum]
-        more = [tree for index in range(len(spikes)) for tree in _trees(mapping, index, spikes)]
+        more = [
+            tree
+            for sender in range(-1, len(spikes) - 1)
+            for tree in _trees(mapping, sender, spikes)
+        ]
     pairs = np.stack((source, target), axis=1)
     broken = mapping.ways.broken(pairs)
     more += [(s, (t,), p) for (s, t), p in zip(pairs[broken].tolist(), packets[broken].tolist())]
@@ -52,13 +56,15 @@ def legs(mapping: Mapping, spikes: list[NDArray[np.float64]]) -> Legs:
 
 
 def _trees(
-    mapping: Mapping, index: int, spikes: list[NDArray[np.float64]]
+    mapping: Mapping, sender: int, spikes: list[NDArray[np.float64]]
 ) -> list[tuple[int, tuple[int, ...], float]]:
-    """(source, targets, packets) of all packets to a layer that go along one tree."""
-    which, sets = mapping.target_sets(index)
+    """(source, targets, packets) of all packets of a layer that go along one tree."""
+    which, sets = mapping.target_sets(sender)
     found = []
-    for row, neurons in mapping.source_rows(index):
-        sent = np.bincount(which[neurons % len(which)], spikes[index].ravel()[neurons], len(sets))
+    for row, neurons in mapping.sending_rows(sender):
+        sent = np.bincount(
+            which[neurons % len(which)], spikes[sender + 1].ravel()[neurons], len(sets)
+        )
         found += [(row, sets[i], float(sent[i])) for i in np.flatnonzero(sent) if sets[i]]
     return found
 

@@ -107,11 +107,12 @@ class Mapping:
         One a layer, and one more before an owner fires in a layer whose fan-in
         is split.
         """
-        depths, before = np.zeros(self.rows, np.int64), 0
-        for rows, owners in zip(self.stage_rows, self.owner_rows):
+        depths, fired = np.zeros(self.rows, np.int64), [0]
+        for stage, rows, owners in zip(self.network.stages, self.stage_rows, self.owner_rows):
+            before = max(fired[source.stage + 1] for source in stage.sources)
             depths[list(rows)] = before + 1
-            before += 1 if rows == owners else 2
-            depths[list(owners)] = before
+            fired.append(before + (1 if rows == owners else 2))
+            depths[list(owners)] = fired[-1]
         return depths
 
     @cached_property
@@ -140,14 +141,32 @@ class Mapping:
             axon_memory_bits=self.chip.axons_in * self.chip.axon_entry_bits,
         )
 
-    def fetch_table(self, index: int) -> NDArray[np.int64]:
+    def fetch_table(self, index: int, place: int = 0) -> NDArray[np.int64]:
         """Synapses a spike fetches: (positions, slices of the layer), zeros included.
 
-        The position of a neuron is its number modulo the positions: (row,
-        column) of the layer's input image in C order, since all input channels
-        fetch alike; where the fan-in is split, (channel, row, column).
+        The spike comes from the source at ``place`` among those of the layer.  The
+        position of a neuron is its number modulo the positions: (row, column)
+        of the source's image in C order, since all its channels fetch alike;
+        where the fan-in is split, (channel, row, column).  A neuron that is
+        up-sampled fetches for every pixel it stands for.
         """
         stage = self.network.stages[index]
+        table = self._arriving_table(stage, index)
+        if not stage.joins:
+            return table
+        source = stage.sources[place]
+        (channels, height, width), factor = source.shape, source.upsample
+        area, slices = height * width * factor**2, table.shape[1]
+        if len(table) == area:
+            channels = 1
+        else:
+            table = table[source.first * area : (source.first + channels) * area]
+        squares = table.reshape(channels, height, factor, width, factor, slices)
+        fetched: NDArray[np.int64] = squares.sum(axis=(2, 4)).reshape(-1, slices)
+        return fetched
+
+    def _arriving_table(self, stage: Stage, index: int) -> NDArray[np.int64]:
+        """As :meth:`fetch_table`, by the position at which a level arrives."""
         slices = [self.slices[row - 1] for row in self.stage_rows[index]]
         table = np.stack([self._fetch(stage, s) for s in slices], axis=1)
         channels = np.arange(stage.input_shape[0])[:, None]
@@ -158,38 +177,68 @@ class Mapping:
         split: NDArray[np.int64] = hears[:, None, :] * table
         return split.reshape(-1, len(slices))
 
-    def reach_table(self, index: int) -> NDArray[np.bool_]:
-        """Which slices of a layer an input position sends to: (positions, slices)."""
-        return self.fetch_table(index) > 0
+    def reach_table(self, index: int, place: int = 0) -> NDArray[np.bool_]:
+        """Which slices of a layer a position of a source sends to: (positions, slices)."""
+        return self.fetch_table(index, place) > 0
 
     def hearing(self, index: int) -> Hearing:
-        """Who hears what of the input of a layer."""
+        """Who hears what of the input of a layer, as it arrives."""
         if index not in self._hearing:
             rows = self.stage_rows[index]
             slices = [self.slices[row - 1] for row in rows]
             self._hearing[index] = Hearing(self.network.stages[index], slices, rows)
         return self._hearing[index]
 
+    def target_rows(self, sender: int) -> list[int]:
+        """Rows of all layers that hear layer ``sender`` (−1: the input)."""
+        return [row for index, _ in self.listeners(sender) for row in self.stage_rows[index]]
+
+    def send_table(self, sender: int) -> NDArray[np.bool_]:
+        """Which of the :meth:`target_rows` a position of a layer sends to: (positions, rows)."""
+        tables = [self.reach_table(*listener) for listener in self.listeners(sender)]
+        if any(len(table) != len(tables[0]) for table in tables):  # then neuron by neuron
+            numbers = np.arange(self.senders(sender))
+            tables = [table[numbers % len(table)] for table in tables]
+        return np.hstack(tables)
+
+    def senders(self, sender: int) -> int:
+        """Number of neurons of layer ``sender``, or of the input (−1)."""
+        return self.network.input.size if sender < 0 else self.network.stages[sender].outputs
+
+    def target_sets(self, sender: int) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
+        """For each position of a layer which of the sets of rows it sends to; the sets."""
+        if sender not in self._target_sets:
+            (index, _), *others = self.listeners(sender)
+            if not others and not self.network.stages[index].joins:
+                return self.hearing(index).sets
+            rows = self.target_rows(sender)
+            packed = np.packbits(self.send_table(sender), axis=1)
+            sets, which = np.unique(packed, axis=0, return_inverse=True)
+            reached = np.unpackbits(sets, axis=1, count=len(rows))
+            goals = [tuple(rows[i] for i in np.flatnonzero(r)) for r in reached]
+            self._target_sets[sender] = which.ravel(), goals
+        return self._target_sets[sender]
+
     @cached_property
     def _hearing(self) -> dict[int, Hearing]:
         return {}
 
-    def target_sets(self, index: int) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
-        """For each input position of a layer which of the sets of rows it sends to; the sets."""
-        return self.hearing(index).sets
+    @cached_property
+    def _target_sets(self) -> dict[int, tuple[NDArray[np.int64], list[tuple[int, ...]]]]:
+        return {}
 
-    def heard(self, index: int, positions: NDArray[np.int64]) -> tuple[int, ...]:
-        """Rows of a layer that at least one of these input positions sends to."""
-        which, sets = self.target_sets(index)
+    def heard(self, sender: int, positions: NDArray[np.int64]) -> tuple[int, ...]:
+        """Rows that at least one of these positions of a layer sends to."""
+        which, sets = self.target_sets(sender)
         return tuple(sorted({row for i in np.unique(which[positions]) for row in sets[i]}))
 
-    def sending(self, source: int, index: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What a spike to a layer from each position costs on its way from a row: (positions, 4).
+    def sending(self, source: int, sender: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What a spike of a layer at each position costs on its way from a row: (positions, 4).
 
         Packets, links along x, links along y, deliveries: one packet for each
         row that hears it, or with multicast one for all.
         """
-        which, sets = self.target_sets(index)
+        which, sets = self.target_sets(sender)
         used, place = np.unique(which[positions], return_inverse=True)
         each = np.array([self.costs(source, sets[i]) for i in used], np.int64).reshape(-1, 4)
         found: NDArray[np.int64] = each[place.ravel()]
@@ -211,15 +260,24 @@ class Mapping:
         fetched: NDArray[np.int64] = (s.channels[1] - s.channels[0]) * np.outer(rows, columns)
         return fetched.ravel()
 
-    def source_rows(self, index: int) -> list[tuple[int, NDArray[np.int64]]]:
-        """(table row, flat neuron indices) of everything that sends spikes to layer ``index``."""
-        if index == 0:
+    def listeners(self, sender: int) -> list[tuple[int, int]]:
+        """(layer, place among its sources) of all that hear layer ``sender`` (−1: the input)."""
+        return [
+            (index, place)
+            for index, stage in enumerate(self.network.stages)
+            for place, source in enumerate(stage.sources)
+            if source.stage == sender
+        ]
+
+    def sending_rows(self, sender: int) -> list[tuple[int, NDArray[np.int64]]]:
+        """(table row, flat neuron indices) of layer ``sender``, or of the input (−1)."""
+        if sender < 0:
             return [(0, np.arange(self.network.input.size))]
-        stage = self.network.stages[index - 1]
+        stage = self.network.stages[sender]
         numbers = np.arange(stage.outputs).reshape(stage.output_shape)
         return [
             (row, numbers[slice(*s.channels), slice(*s.rows), slice(*s.columns)].ravel())
-            for row, s in ((r, self.slices[r - 1]) for r in self.owner_rows[index - 1])
+            for row, s in ((r, self.slices[r - 1]) for r in self.owner_rows[sender])
         ]
 
     def sum_numbers(self, row: int) -> NDArray[np.int64]:

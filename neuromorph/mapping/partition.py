@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
 from neuromorph.mapping.slices import Range, Slice, cut, input_range, sum_range
-from neuromorph.network import Network, Stage
+from neuromorph.network import Network, Source, Stage
 
 __all__ = ["SUM_BITS", "Limit", "partition"]
 
@@ -74,14 +74,18 @@ def partition(network: Network, chip: Chip) -> tuple[tuple[Slice, ...] | None, t
     """
     cuts: list[_Cut | None] = []
     limits: list[Limit] = []
-    ears: _Ears | None = _Ears.nobody(network.stages[-1])
+    ears: dict[int, list[_Ears] | None] = {index: [] for index in range(len(network.stages))}
     for index in range(len(network.stages) - 1, -1, -1):
         stage = network.stages[index]
-        found, needs = _cut_stage(stage, chip, ears)
+        found, needs = _cut_stage(stage, chip, ears[index])
         limits = needs + limits
         cuts.insert(0, found)
-        if index:
-            ears = None if found is None else _Ears.of(found, network.stages[index - 1])
+        for source in stage.sources:
+            others = ears.get(source.stage)
+            if found is None:
+                ears[source.stage] = None
+            elif others is not None:
+                others.append(_Ears.of(found, source))
     known = [found for found in cuts if found is not None]
     where = "whole network" if len(known) == len(cuts) else "layers that can be cut"
     needed = sum(found.slices for found in known)
@@ -151,42 +155,37 @@ class _Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ears:
-    """How many slices of the next layer hear an output: rows × columns × channel parts."""
+    """How many slices of a layer that listens hear an output: rows × columns × channel parts."""
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     parts: int
 
     @classmethod
-    def nobody(cls, stage: Stage) -> _Ears:
-        """After the last layer."""
-        _, height, width = stage.output_shape
-        return cls(rows=np.zeros(height, np.int64), columns=np.zeros(width, np.int64), parts=0)
-
-    @classmethod
-    def of(cls, following: _Cut, stage: Stage) -> _Ears:
-        """For the outputs of ``stage``, whose next layer is cut so."""
-        _, height, width = stage.output_shape
+    def of(cls, following: _Cut, source: Source) -> _Ears:
+        """For the outputs of ``source``, whose listener is cut so."""
+        _, height, width = source.shape
         if following.stage.input_shape[1:] == (1, 1):  # flattened: everybody is heard by all
             rows, columns = np.ones(height, np.int64), np.ones(width, np.int64)
             return cls(rows=rows, columns=columns, parts=following.boxes)
         return cls(
-            rows=_covered(following.rows, height),
-            columns=_covered(following.columns, width),
+            rows=_covered(following.rows, height, source.upsample),
+            columns=_covered(following.columns, width, source.upsample),
             parts=following.channels,
         )
 
 
-def _covered(runs: _Runs, size: int) -> NDArray[np.int64]:
-    """How many runs see each input row (or column)."""
-    steps = np.bincount(runs.low, minlength=size + 1) - np.bincount(runs.high, minlength=size + 1)
+def _covered(runs: _Runs, size: int, factor: int) -> NDArray[np.int64]:
+    """How many runs see each row (or column) of a source, up-sampled by ``factor``."""
+    low, high = runs.low // factor, -(-runs.high // factor)
+    steps = np.bincount(low, minlength=size + 1) - np.bincount(high, minlength=size + 1)
     return np.cumsum(steps)[:size]
 
 
 class _Needs:
     """What the slices of one layer take of the limits of a core."""
 
-    def __init__(self, stage: Stage, chip: Chip, ears: _Ears | None, inputs: int = 1) -> None:
+    def __init__(self, stage: Stage, chip: Chip, ears: list[_Ears] | None, inputs: int = 1) -> None:
         self.stage, self.chip, self.ears, self.inputs = stage, chip, ears, inputs
         self.bits = stage.weight_levels.bits + chip.index_bits
         present = stage.weights != 0 if chip.storage == "sparse" else np.ones_like(stage.weights)
@@ -204,8 +203,10 @@ class _Needs:
             "axons_in": self.heard * rows.most_inputs * columns.most_inputs,
         }
         if self.ears is not None:
-            heard = rows.most_heard(self.ears.rows) * columns.most_heard(self.ears.columns)
-            need["axons_out"] = heard * self.ears.parts
+            need["axons_out"] = sum(
+                rows.most_heard(ears.rows) * columns.most_heard(ears.columns) * ears.parts
+                for ears in self.ears
+            )
         if self.inputs > 1:  # to the owner
             need["axons_out"] = max(need.get("axons_out", 0), need["neurons"])
         return need
@@ -263,7 +264,9 @@ class _Needs:
         return {**most, "synapse_bits": int(bits.max())}
 
 
-def _cut_stage(stage: Stage, chip: Chip, ears: _Ears | None) -> tuple[_Cut | None, list[Limit]]:
+def _cut_stage(
+    stage: Stage, chip: Chip, ears: list[_Ears] | None
+) -> tuple[_Cut | None, list[Limit]]:
     """The cut with the fewest cores, then the fewest axons, that respects every limit."""
     where = f"layer {stage.name!r}"
     spatial = stage.pool is None or not stage.pool.overlaps
@@ -334,7 +337,7 @@ def _breaks(needs: _Needs, chip: Chip, rows: _Runs, columns: _Runs) -> bool:
 
 
 def _split(
-    stage: Stage, chip: Chip, ears: _Ears | None, rows: _Runs, columns: _Runs
+    stage: Stage, chip: Chip, ears: list[_Ears] | None, rows: _Runs, columns: _Runs
 ) -> _Needs | None:
     """Needs with the fan-in in as few parts as let one output fit; None if none or all do."""
     channels = stage.input_shape[0]

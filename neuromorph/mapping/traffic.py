@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuromorph.errors import MappingError
 from neuromorph.events import Counts
 from neuromorph.mapping.slices import Range, Slice, tap_counts
-from neuromorph.network import Network, Stage
+from neuromorph.network import Network, Source, Stage
 
 __all__ = ["INPUT_LAYER", "Spikes", "Traffic", "flows", "spikes_of"]
 
@@ -49,10 +49,10 @@ def spikes_of(network: Network, given: Spikes | None) -> list[NDArray[np.float64
         Counts of another network, unknown layers, shapes that do not fit,
         spikes that are negative or no numbers.
     """
-    shapes = {INPUT_LAYER: network.stages[0].input_shape}
+    shapes = {INPUT_LAYER: _image(network.input.shape)}
     shapes |= {stage.name: stage.output_shape for stage in network.stages[:-1]}
     once = dict.fromkeys(shapes, 1.0)
-    once[INPUT_LAYER] = network.stages[0].spikes_per_input
+    once[INPUT_LAYER] = network.spikes_per_neuron(-1)
     if given is None:
         known: Dictionary[str, ArrayLike] = {}
     elif isinstance(given, Counts):
@@ -71,6 +71,11 @@ def spikes_of(network: Network, given: Spikes | None) -> list[NDArray[np.float64
             f"senders are {', '.join(shapes)}"
         )
     return [_full(name, shape, known.get(name, once[name])) for name, shape in shapes.items()]
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    channels, height, width = shape if len(shape) == 3 else (*shape, 1, 1)
+    return channels, height, width
 
 
 def _rates(
@@ -131,25 +136,26 @@ def flows(
                 packets.append(np.array([float(slices[number].neurons)]))
         for heard, numbers in parts.items():
             targets = np.array(numbers, np.int64)
-            hears = _Ears(stage, [slices[t] for t in numbers])
-            sending = _only(stage, spikes[index], heard)
-            if index == 0:
-                _, height, width = stage.input_shape
-                image = sending.reshape(stage.input_shape).sum(axis=0)
-                port[targets] = hears.packets(image, (0, height), (0, width))
-                continue
-            for number in (n for n in places[index - 1] if slices[n].owns):
-                s = slices[number]
-                box = sending[slice(*s.channels), slice(*s.rows), slice(*s.columns)]
-                image = box.sum(axis=0)
-                if stage.input_shape == network.stages[index - 1].output_shape:
-                    sent = hears.packets(image, s.rows, s.columns)
-                else:  # flattened: one pixel
-                    sent = hears.packets(image.sum(keepdims=True), (0, 1), (0, 1))
-                reached = np.flatnonzero(sent)
-                source.append(np.full(len(reached), number))
-                target.append(targets[reached])
-                packets.append(sent[reached])
+            for sender in stage.sources:
+                hears = _Ears(stage, sender, [slices[t] for t in numbers])
+                sending = _only(stage, sender, spikes[sender.stage + 1], heard)
+                if sender.stage < 0:
+                    _, height, width = stage.input_shape if not stage.joins else sender.shape
+                    image = sending.reshape(-1, height, width).sum(axis=0)
+                    port[targets] += hears.packets(image, (0, height), (0, width))
+                    continue
+                for number in (n for n in places[sender.stage] if slices[n].owns):
+                    s = slices[number]
+                    box = sending[slice(*s.channels), slice(*s.rows), slice(*s.columns)]
+                    image = box.sum(axis=0)
+                    if stage.joins or stage.input_shape == sender.shape:
+                        sent = hears.packets(image, s.rows, s.columns)
+                    else:  # flattened: one pixel
+                        sent = hears.packets(image.sum(keepdims=True), (0, 1), (0, 1))
+                    reached = np.flatnonzero(sent)
+                    source.append(np.full(len(reached), number))
+                    target.append(targets[reached])
+                    packets.append(sent[reached])
     empty: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     return Traffic(
         source=np.concatenate(source or empty).astype(np.int64),
@@ -159,32 +165,40 @@ def flows(
     )
 
 
-def _only(stage: Stage, spikes: NDArray[np.float64], heard: Range) -> NDArray[np.float64]:
-    """Spikes of the input channels ``heard`` of a layer; zero for the others."""
+def _only(
+    stage: Stage, sender: Source, spikes: NDArray[np.float64], heard: Range
+) -> NDArray[np.float64]:
+    """Spikes of a source that arrive at the input channels ``heard``; zero for the others."""
     if heard == (0, stage.input_shape[0]):
         return spikes
-    area = stage.input_shape[1] * stage.input_shape[2]
+    _, height, width = sender.shape if stage.joins else stage.input_shape  # it may be flattened
+    area = height * width
     flat = np.zeros(spikes.size)
-    chosen = slice(heard[0] * area, heard[1] * area)
+    chosen = slice(*(max(0, channel - sender.first) * area for channel in heard))
     flat[chosen] = spikes.ravel()[chosen]
     return flat.reshape(spikes.shape)
 
 
 class _Ears:
-    """Which rows and columns of its input image each slice of a layer hears."""
+    """Which rows and columns of a source each slice of a layer hears."""
 
-    def __init__(self, stage: Stage, slices: list[Slice]) -> None:
-        self.rows, self.row_of = self._heard(stage, 0, [s.sum_rows for s in slices])
-        self.columns, self.column_of = self._heard(stage, 1, [s.sum_columns for s in slices])
+    def __init__(self, stage: Stage, sender: Source, slices: list[Slice]) -> None:
+        factor = sender.upsample
+        self.rows, self.row_of = self._heard(stage, 0, factor, [s.sum_rows for s in slices])
+        self.columns, self.column_of = self._heard(
+            stage, 1, factor, [s.sum_columns for s in slices]
+        )
 
     @staticmethod
     def _heard(
-        stage: Stage, axis: int, sums: list[Range]
+        stage: Stage, axis: int, factor: int, sums: list[Range]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """0 or 1 for each different run and position, and the run of each slice."""
         runs, which = np.unique(np.array(sums, np.int64), axis=0, return_inverse=True)
         heard = [tap_counts(stage, axis, (int(a), int(b))) > 0 for a, b in runs]
-        return np.array(heard, np.float64), which.ravel()
+        pixels = np.array(heard, np.float64).reshape(len(runs), -1, factor)
+        squares: NDArray[np.float64] = pixels.max(axis=2)
+        return squares, which.ravel().astype(np.int64)
 
     def packets(
         self, image: NDArray[np.float64], rows: Range, columns: Range

@@ -10,6 +10,7 @@ from neuromorph.network.file import (
 from neuromorph.network.layers import (
     THRESHOLD_MAX,
     THRESHOLD_MIN,
+    Concat,
     Conv2d,
     Encoding,
     Flatten,
@@ -20,11 +21,13 @@ from neuromorph.network.layers import (
     Readout,
     Threshold,
 )
-from neuromorph.network.model import Network, Pool, Stage
+from neuromorph.network.model import Network
+from neuromorph.network.stage import Pool, Source, Stage
 
 __all__ = [
     "THRESHOLD_MAX",
     "THRESHOLD_MIN",
+    "Concat",
     "Conv2d",
     "Encoding",
     "Flatten",
@@ -35,6 +38,7 @@ __all__ = [
     "Network",
     "Pool",
     "Readout",
+    "Source",
     "Stage",
     "Threshold",
     "find_network",

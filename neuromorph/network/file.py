@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from neuromorph.errors import LevelError, NetworkError, check_path
 from neuromorph.levels import Levels
 from neuromorph.network.layers import (
+    Concat,
     Conv2d,
     Encoding,
     Flatten,
@@ -40,7 +41,7 @@ from neuromorph.writing import write_whole
 __all__ = ["find_network", "list_networks", "load_network", "network_folders", "save_network"]
 
 FORMAT = "neuromorph-network"
-VERSION = (1, 2)
+VERSION = (1, 3)
 PLAIN_STEPS = 16  # thresholds of more steps a channel are compressed (format 1.1)
 MAX_UNPACKED_BYTES = 1 << 26  # of thresholds that are compressed
 FILE_NAME = "network.safetensors"
@@ -84,6 +85,11 @@ class _MaxPool2d(msgspec.Struct, forbid_unknown_fields=True, tag="maxpool2d", ta
     stride: tuple[Small, Small]
 
 
+class _Concat(msgspec.Struct, forbid_unknown_fields=True, tag="concat", tag_field="kind"):
+    sources: Annotated[list[Name], msgspec.Meta(min_length=1, max_length=MAX_LAYERS)]
+    upsample: list[Small]
+
+
 class _Flatten(msgspec.Struct, forbid_unknown_fields=True, tag="flatten", tag_field="kind"):
     pass
 
@@ -96,7 +102,7 @@ class _Readout(msgspec.Struct, forbid_unknown_fields=True, tag="readout", tag_fi
     pass
 
 
-_Layer = _Linear | _Conv2d | _MaxPool2d | _Flatten | _Threshold | _Readout
+_Layer = _Linear | _Conv2d | _MaxPool2d | _Concat | _Flatten | _Threshold | _Readout
 
 
 class _Header(msgspec.Struct, forbid_unknown_fields=True):
@@ -141,11 +147,13 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     layers: list[dict[str, Any]] = []
     tensors: dict[str, NDArray[Any]] = {}
-    minor = 0
+    minor = 3 if network.pixels else 0
     for index, layer in enumerate(network.layers):
         kind, fields, arrays = describe_layer(layer)
         if "dilation" in fields:
-            minor = 2
+            minor = max(minor, 2)
+        if kind == "concat":
+            minor = 3
         entry: dict[str, Any] = {"kind": kind, **fields}
         for key, array in arrays.items():
             if key == "weights":
@@ -352,6 +360,8 @@ def _parse(data: bytes) -> Network:
                 )
         elif isinstance(entry, _MaxPool2d):
             layers.append(MaxPool2d(size=entry.size, stride=entry.stride))
+        elif isinstance(entry, _Concat):
+            layers.append(Concat(sources=tuple(entry.sources), upsample=tuple(entry.upsample)))
         elif isinstance(entry, _Flatten):
             layers.append(Flatten())
         elif isinstance(entry, _Threshold):

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from neuromorph.network.model import Stage
+from neuromorph.network.stage import Stage
 
-__all__ = ["run_stage", "windows"]
+__all__ = ["arriving", "run_stage", "windows"]
+
+
+def arriving(stage: Stage, inputs: NDArray[Any], levels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """What arrives at a layer, (batch, inputs): its sources up-sampled and joined, flat.
+
+    ``levels`` (batch, outputs) are those of all layers before it, in order.
+    """
+    parts = []
+    for source in stage.sources:
+        values = inputs if source.stage < 0 else levels[source.stage]
+        if not stage.joins:
+            return values
+        image = values.reshape(len(values), *source.shape)
+        if source.upsample > 1:
+            image = image.repeat(source.upsample, axis=2).repeat(source.upsample, axis=3)
+        parts.append(image)
+    joined: NDArray[Any] = np.concatenate(parts, axis=1).reshape(len(inputs), -1)
+    return joined
 
 
 def run_stage(stage: Stage, levels: NDArray[Any]) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from neuromorph.levels import Levels
 __all__ = [
     "THRESHOLD_MAX",
     "THRESHOLD_MIN",
+    "Concat",
     "Conv2d",
     "Encoding",
     "Flatten",
@@ -34,6 +35,7 @@ __all__ = [
 Encoding = Literal["ternary", "bitplane", "graded"]
 ENCODINGS: tuple[Encoding, ...] = ("ternary", "bitplane", "graded")
 MAX_INPUT_BITS = 12
+MAX_UPSAMPLE = 1 << 16
 
 INPUT_LAYER = "input"  # what tables call the input port, so no layer may
 
@@ -308,6 +310,46 @@ class MaxPool2d:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Concat:
+    """What the next weighted layer hears, where that is not simply the layer before it.
+
+    The sources are joined along channels in the order given; each is first
+    up-sampled by its factor (nearest neighbour: every pixel becomes a square of
+    factor × factor).
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Names of layers that come before, or ``"input"``.
+    upsample : sequence of int, optional
+        One factor a source; all 1 if left out.
+    """
+
+    sources: tuple[str, ...]
+    upsample: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        given: Any = self.sources
+        sources = () if isinstance(given, str) else tuple(given)
+        if not sources or not all(isinstance(name, str) for name in sources):
+            raise NetworkError(f"concat: sources are {self.sources!r}; give the names of layers")
+        if len(set(sources)) != len(sources):
+            raise NetworkError(f"concat: sources are {list(sources)}; name each only once")
+        factors = (1,) * len(sources) if self.upsample is None else self.upsample
+        try:
+            factors = tuple(operator.index(f) for f in factors)
+        except TypeError:
+            factors = ()
+        if len(factors) != len(sources) or not all(1 <= f <= MAX_UPSAMPLE for f in factors):
+            raise NetworkError(
+                f"concat: upsample is {self.upsample!r}; give {len(sources)} integers of 1 to "
+                f"{MAX_UPSAMPLE}, one a source"
+            )
+        object.__setattr__(self, "sources", sources)
+        object.__setattr__(self, "upsample", factors)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Flatten:
     """(channels, height, width) to (features,) in C order."""
 
@@ -367,7 +409,8 @@ class Readout:
     """Scores from the last sums: score[c] = sum[c] · scale[c] + offset[c] in float32.
 
     The prediction is the class of the highest score; ties go to the lowest
-    class.  Left out, scale is 1 and offset 0.
+    class.  Left out, scale is 1 and offset 0.  After a convolution a class is
+    a channel, and every pixel has a prediction of its own.
     """
 
     scale: NDArray[Any] | None = field(default=None)
@@ -388,4 +431,4 @@ class Readout:
             object.__setattr__(self, what, _frozen(value))
 
 
-Layer = Linear | Conv2d | MaxPool2d | Flatten | Threshold | Readout
+Layer = Linear | Conv2d | MaxPool2d | Concat | Flatten | Threshold | Readout

@@ -374,7 +374,8 @@ def _integer_readout(
 
 
 def _check_spaces(network: Network) -> None:
-    """Refuse a network in whose spaces the rule cannot move."""
+    """Refuse a network in whose spaces, or over whose joined layers, the rule cannot move."""
+    network.check_plain("learning")
     if network.input.encoding != "ternary":
         raise LearningError(
             f"network {network.name!r} has a {network.input.encoding} input; learning takes "

@@ -133,6 +133,7 @@ def count(mapping: Mapping, inputs: NDArray[Any]) -> Tally:
     SimulationError
         Brian2 is set to build a stand-alone program.
     """
+    mapping.network.check_plain("Brian2's network")
     require_runtime()
     built = build(mapping.network, inputs)
     built.run(len(inputs))
@@ -144,6 +145,7 @@ def build(
     network: Network, inputs: NDArray[Any] | None = None, tick_s: float = 1e-3
 ) -> Brian2Network:
     """Brian2 objects of a network, fed with encoded inputs (batch, size) or open to a front-end."""
+    network.check_plain("Brian2's network")
     b2 = require_brian2()
     clock = b2.Clock(dt=tick_s * b2.second)
     entry = _input_group(network, inputs, clock)

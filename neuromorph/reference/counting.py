@@ -25,22 +25,23 @@ from numpy.typing import NDArray
 from neuromorph.mapping import COUNTED, Mapping, Tally
 from neuromorph.mapping.slices import Range
 from neuromorph.network import Network, Pool, Stage
+from neuromorph.network.forward import arriving
 
 __all__ = ["count", "run_network", "spikes_of", "tally"]
 
 Array = NDArray[np.int64]
 
 
-def spikes_of(stage: Stage, levels: NDArray[Any]) -> tuple[Array, Array]:
-    """(spikes, spikes of payload ±1) that each arriving level stands for.
+def spikes_of(planes: int, levels: NDArray[Any]) -> tuple[Array, Array]:
+    """(spikes, spikes of payload ±1) that each level stands for.
 
     A level sends one spike if it is not zero.  A bitplane value sends one
-    spike of payload 2**b for each set bit b.
+    spike of payload 2**b for each set bit b of its ``planes``.
     """
     levels = levels.astype(np.int64)
-    if stage.spikes_per_input == 1:
+    if planes == 1:
         return (levels != 0).astype(np.int64), (np.abs(levels) == 1).astype(np.int64)
-    bits = (levels[..., None] >> np.arange(stage.spikes_per_input)) & 1
+    bits = (levels[..., None] >> np.arange(planes)) & 1
     return bits.sum(axis=-1), bits[..., 0]
 
 
@@ -94,25 +95,25 @@ def run_network(
     (batch, channels, rows, columns) before the pool; levels (batch, channels,
     rows, columns) after it.
     """
-    arriving = inputs
+    levels: list[NDArray[Any]] = []
     for stage in network.stages:
-        image = arriving.reshape(len(inputs), *stage.input_shape).astype(np.int64)
+        image = arriving(stage, inputs, levels)
+        image = image.reshape(len(inputs), *stage.input_shape).astype(np.int64)
         sums = correlate(stage, image, stage.weights.astype(np.int64))
         leaving = None
         if stage.levels is not None:
             leaving = fire(stage, sums)
             if stage.pool is not None:
                 leaving = pool(stage.pool, leaving)
+            levels.append(leaving)
         yield stage, image, sums, leaving
-        if leaving is not None:
-            arriving = leaving
 
 
 def count(mapping: Mapping, inputs: NDArray[Any]) -> Tally:
     """Run encoded inputs (batch, size) through the mapping and count every event."""
     layers = list(run_network(mapping.network, inputs))
     levels = [v.reshape(len(inputs), s.outputs) for s, _, _, v in layers if v is not None]
-    outputs = layers[-1][2].reshape(len(inputs), mapping.network.classes).astype(np.int32)
+    outputs = layers[-1][2].reshape(len(inputs), mapping.network.outputs).astype(np.int32)
     return tally(mapping, inputs, levels, outputs)
 
 
@@ -125,18 +126,20 @@ def tally(
     """Every event that the levels (batch, neurons) of all layers make, counted."""
     batch = len(inputs)
     counted = {name: np.zeros((batch, mapping.rows), np.int64) for name in COUNTED}
-    for index, (stage, arriving) in enumerate(zip(mapping.network.stages, [inputs, *levels])):
-        image = arriving.reshape(batch, *stage.input_shape).astype(np.int64)
+    for index, stage in enumerate(mapping.network.stages):
+        image = arriving(stage, inputs, levels)
+        image = image.reshape(batch, *stage.input_shape).astype(np.int64)
         _count_synapses(mapping, index, image, counted)
-        _count_packets(mapping, index, image, counted)
         _count_partial_sums(mapping, index, image, counted)
+    for sender, sent in enumerate([inputs, *levels], start=-1):
+        _count_packets(mapping, sender, sent, counted)
     return Tally(outputs=outputs, levels=levels, counted=counted)
 
 
 def _count_synapses(mapping: Mapping, index: int, image: Array, counted: dict[str, Array]) -> None:
     """Events of every neuron, summed over the neurons of each slice."""
     stage = mapping.network.stages[index]
-    spikes, units = spikes_of(stage, image)
+    spikes, units = spikes_of(stage.spikes_per_input, image)
     weights = np.abs(stage.weights.astype(np.int64))
     present, single = (weights != 0).astype(np.int64), (weights == 1).astype(np.int64)
     all_events = correlate(stage, spikes, present)
@@ -194,15 +197,16 @@ def _count_partial_sums(
             counted["hop_local"][:, row] += copies
 
 
-def _count_packets(mapping: Mapping, index: int, image: Array, counted: dict[str, Array]) -> None:
-    """Every spike to every core that needs it, one by one, and the tokens behind them.
+def _count_packets(
+    mapping: Mapping, sender: int, levels: NDArray[Any], counted: dict[str, Array]
+) -> None:
+    """Every spike of a layer (−1: input) to every core that needs it, and the tokens behind.
 
     One packet for each core, or one for all that forks on its way.
     """
-    stage, chip = mapping.network.stages[index], mapping.chip
-    spikes = spikes_of(stage, image)[0].reshape(len(image), stage.inputs)
-    reach = mapping.reach_table(index)
-    targets = mapping.stage_rows[index]
+    chip, targets = mapping.chip, mapping.target_rows(sender)
+    spikes = spikes_of(mapping.network.spikes_per_neuron(sender), levels)[0]
+    spikes, reach = spikes.reshape(len(spikes), -1), mapping.send_table(sender)
 
     def send(sample: int | slice, source: int, wanted: Any, copies: int, kind: str) -> None:
         rows = [targets[target] for target in np.flatnonzero(wanted)]
@@ -216,9 +220,9 @@ def _count_packets(mapping: Mapping, index: int, image: Array, counted: dict[str
             for row in goals:
                 counted[f"{kind}_in"][sample, row] += copies
 
-    for source, neurons in mapping.source_rows(index):
+    for source, neurons in mapping.sending_rows(sender):
         needed = reach[neurons % len(reach)]
-        for sample in range(len(image)):
+        for sample in range(len(spikes)):
             for neuron, wanted in zip(neurons, needed):
                 copies = int(spikes[sample, neuron])
                 if copies == 0:

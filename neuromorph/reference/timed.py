@@ -99,7 +99,7 @@ class _Run:
         self.times = self.chip.times()
         self.inputs, self.sink, self.frames = inputs, sink, len(inputs)
         self.counted = {n: np.zeros((self.frames, mapping.rows), np.int64) for n in COUNTED}
-        self.outputs = np.zeros((self.frames, self.network.classes), np.int32)
+        self.outputs = np.zeros((self.frames, self.network.outputs), np.int32)
         self.levels = [
             np.zeros((self.frames, s.outputs), s.levels.dtype)
             for s in self.network.stages
@@ -138,15 +138,15 @@ class _Run:
         return int(self.mapping.owners[row]) == row
 
     def _row(self, r: int) -> Row:
-        following = self._stage_of(r) + 1
-        last = following == len(self.network.stages)
-        targets = [] if last else list(self.mapping.stage_rows[following])
+        sender = self._stage_of(r)
+        sends = sender < len(self.network.stages) - 1
+        targets = self.mapping.target_rows(sender)
         row = Row(
             number=r,
             tile=(int(self.mapping.tiles[r, 0]), int(self.mapping.tiles[r, 1])),
             gap=self.times.inject if r == 0 else self.times.spike,
             targets=targets if self._owns(r) else [int(self.mapping.owners[r])],
-            needed=np.zeros((1, 0), bool) if last else self.mapping.reach_table(following),
+            needed=self.mapping.send_table(sender) if sends else np.zeros((1, 0), bool),
             queue_room=self.chip.queue,
             outbox_room=self.chip.buffer,
         )
@@ -237,7 +237,7 @@ class _Run:
         """Queue the packets of all spikes (levels of the row's neurons), then tokens."""
         row.busy, row.frame = True, frame
         sends = self._sends(row)
-        planes = self.network.stages[0].spikes_per_input if row.number == 0 else 1
+        planes = self.network.spikes_per_neuron(self._stage_of(row.number))
         for neuron, level, wanted in zip(self._neurons(row), levels, sends):
             if planes == 1:
                 payloads = [int(level)] if level else []
@@ -388,11 +388,24 @@ class _Run:
 
     def integrate(self, row: Row, packet: Packet) -> int:
         """Add the packet's synapses into the accumulators; how many were fetched."""
+        stage = self.network.stages[self.mapping.slices[row.number - 1].stage]
+        sender = self._stage_of(packet.source)
+        source = next(source for source in stage.sources if source.stage == sender)
+        _, height, width = source.shape if stage.joins else stage.input_shape
+        channel, position = divmod(packet.neuron, height * width)
+        square = range(source.upsample)
+        y, x = (place * source.upsample for place in divmod(position, width))
+        return sum(
+            self.meet(row, packet, (source.first + channel, y + down, x + right))
+            for down in square
+            for right in square
+        )
+
+    def meet(self, row: Row, packet: Packet, pixel: tuple[int, int, int]) -> int:
+        """Add the synapses of one arriving pixel (channel, row, column)."""
         s = self.mapping.slices[row.number - 1]
         stage = self.network.stages[s.stage]
-        _, height, width = stage.input_shape
-        channel, position = divmod(packet.neuron, height * width)
-        y, x = divmod(position, width)
+        channel, y, x = pixel
         fetched = events = xnor = 0
         for ky in range(stage.weights.shape[2]):
             for kx in range(stage.weights.shape[3]):

@@ -60,6 +60,8 @@ class Recorder:
         Unknown detail, mode or compression, a mapping that splits a fan-in, or
         a file that cannot be written (names file and reason); the latter from
         any method.
+    NetworkError
+        A network that joins layers, or classifies every pixel.
     MissingDependencyError
         lz4 or zstd without hdf5plugin.
     """
@@ -83,6 +85,7 @@ class Recorder:
             raise TraceError(f"trace mode is {mode!r}; choose one of {', '.join(schema.MODES)}")
         if detail in schema.TIMED_DETAILS and mode != "timed":
             raise TraceError(f"mode {mode!r} has no {detail} to record; use mode 'timed'")
+        mapping.network.check_plain("a trace")
         split = next((s.layer for s in mapping.slices if not s.owns), None)
         if split is not None:
             raise TraceError(

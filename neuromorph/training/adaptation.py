@@ -121,8 +121,10 @@ def adapt_widths(
         row = {"bits": bits, "network": None}
         model, found = _rounded(training, model, bits, overflow)
         if epochs:
-            images, labels = training.varied, training.part("train")[1]
-            fine_tune(model, images, labels, epochs=epochs, rate=rate, seed=seed)
+            labels = training.part("train")[1]
+            fine_tune(
+                model, lambda e: training.varied(e)[0], labels, epochs=epochs, rate=rate, seed=seed
+            )
         if bits <= MAX_N:
             name = f"{recipe.name}-q{bits}"
             measured = _measured(training, model)

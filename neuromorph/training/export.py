@@ -12,15 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.errors import NetworkError
 from neuromorph.levels import Levels
-from neuromorph.network import Conv2d, Flatten, Layer, Linear, MaxPool2d, Network
-from neuromorph.network.forward import run_stage
+from neuromorph.network import Concat, Conv2d, Flatten, Layer, Linear, MaxPool2d, Network
+from neuromorph.network.forward import arriving, run_stage
 from neuromorph.training.fold import EXACT_SUM, fold_readout, fold_threshold
 from neuromorph.training.layers import DiscreteLinear, exact_sums
 from neuromorph.training.models import DiscreteNetwork, Stage
 
 __all__ = ["export", "prove"]
 
-_CHUNK = 500
+_CHUNK = 500  # samples at most
+_PAIRS = 1 << 28  # of all neurons of a layer with their inputs: bounds the working arrays
 
 
 def export(
@@ -57,9 +58,23 @@ def export(
     model = copy.deepcopy(model).cpu().eval()
     entry = model.encoder.spec
     layers: list[Layer] = []
-    unit, maximum, is_image = model.encoder.unit, entry.maximum, len(entry.shape) == 3
+    is_image = len(entry.shape) == 3
+    # of the input and of each layer: integer level / torch's value, largest level
+    units, maxima = [model.encoder.unit], [entry.maximum]
+    names = ["input", *(str(stage.name) for stage in model.stages)]
     for stage in model.stages:
         assert isinstance(stage, Stage)
+        heard = [source + 1 for source, _ in stage.sources] or [len(units) - 1]
+        if len({units[i] for i in heard}) > 1:
+            raise NetworkError(
+                f"layer {stage.name!r} joins levels of different units "
+                f"({', '.join(names[i] for i in heard)}), which no threshold folds; join layers of "
+                "one space"
+            )
+        unit, maximum = units[heard[0]], max(maxima[i] for i in heard)
+        if stage.sources:
+            factors = tuple(factor for _, factor in stage.sources)
+            layers.append(Concat(sources=tuple(names[i] for i in heard), upsample=factors))
         n = stage.synapses.n
         if n is None or (stage.activation is not None and stage.activation.n is None):
             raise NetworkError(
@@ -100,7 +115,8 @@ def export(
         else:
             layers.append(fold_threshold(stage, unit))
             assert stage.activation.n is not None
-            unit = maximum = Levels(stage.activation.n).maximum
+            units.append(Levels(stage.activation.n).maximum)
+            maxima.append(units[-1])
     network = Network(name=name, input=entry, layers=layers, meta=dict(meta or {}))
     prove(network, model, raw)
     return network
@@ -123,19 +139,23 @@ def prove(network: Network, model: DiscreteNetwork, raw: ArrayLike) -> None:
         Names the first layer that differs, and where.
     """
     raw = np.asarray(raw)
-    for start in range(0, len(raw), _CHUNK):
-        part = raw[start : start + _CHUNK]
-        levels: NDArray[Any] = network.encode(part)
+    most = max(s.fan_in * s.neurons for s in network.stages)
+    chunk = max(1, min(_CHUNK, _PAIRS // most))
+    for start in range(0, len(raw), chunk):
+        part = raw[start : start + chunk]
+        inputs: NDArray[Any] = network.encode(part)
+        levels: list[NDArray[Any]] = []
         with exact_sums():
             values = model.outputs(torch.tensor(part))
         unit = float(model.encoder.unit)
-        _compare("input", levels, values[0].numpy() * unit, start)
+        _compare("input", inputs, values[0].numpy() * unit, start)
         for stage, wanted in zip(network.stages, values[1:], strict=True):
-            levels = run_stage(stage, levels)
+            found = run_stage(stage, arriving(stage, inputs, levels))
             if stage.levels is None:
-                _compare(stage.name, network.scores(levels.astype(np.int32)), wanted.numpy(), start)
+                _compare(stage.name, network.scores(found.astype(np.int32)), wanted.numpy(), start)
             else:
-                _compare(stage.name, levels, wanted.numpy() * stage.levels.maximum, start)
+                _compare(stage.name, found, wanted.numpy() * stage.levels.maximum, start)
+            levels.append(found)
 
 
 def _compare(name: str, ours: NDArray[Any], theirs: NDArray[Any], start: int) -> None:

@@ -10,16 +10,16 @@ __all__ = ["squared_hinge"]
 
 
 def squared_hinge(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean over batch and classes of max(0, 1 − t·score)², t = ±1 (§7.2).
+    """Mean over batch, classes and pixels of max(0, 1 − t·score)², t = ±1 (§7.2).
 
     Parameters
     ----------
-    scores : float32 tensor, shape (batch, classes)
-    labels : int64 tensor, shape (batch,)
+    scores : float32 tensor, shape (batch, classes, …)
+    labels : int64 tensor, shape (batch, …)
 
     Returns
     -------
     float32 tensor, shape ()
     """
-    targets = F.one_hot(labels, scores.shape[1]).to(scores.dtype) * 2 - 1
+    targets = F.one_hot(labels, scores.shape[1]).movedim(-1, 1).to(scores.dtype) * 2 - 1
     return torch.relu(1 - targets * scores).square().mean()

@@ -11,26 +11,41 @@ from torch.nn import functional as F
 from neuromorph.training.layers import DiscreteLinear, exact_sums
 from neuromorph.training.models import DiscreteNetwork, Stage
 
-__all__ = ["accuracy", "measure_rest"]
+__all__ = ["accuracy", "dice", "measure_rest"]
 
-_CHUNK = 1000
+_CHUNK = 256
 
 
 @torch.no_grad()
 def accuracy(model: DiscreteNetwork, images: Tensor, labels: Tensor) -> float:
-    """Fraction of images classified right; ties go to the lowest class.
+    """Fraction of images (or pixels) classified right; ties go to the lowest class.
 
     Parameters
     ----------
     model : DiscreteNetwork
     images : integer tensor, shape (samples, channels, height, width)
-    labels : int64 tensor, shape (samples,)
+    labels : int64 tensor, shape (samples,), or (samples, height, width)
     """
     right = torch.zeros((), dtype=torch.int64, device=labels.device)
     with _evaluating(model):
         for part, wanted in zip(torch.split(images, _CHUNK), torch.split(labels, _CHUNK)):
             right += (model(part).argmax(dim=1) == wanted).sum()
-    return right.item() / len(labels)
+    return right.item() / labels.numel()
+
+
+@torch.no_grad()
+def dice(model: DiscreteNetwork, images: Tensor, labels: Tensor) -> float:
+    """Dice coefficient 2·|A ∩ B| / (|A| + |B|) of the pixels of class 1, over all images.
+
+    A are those predicted and B those labelled so; 1 if there are neither.
+    """
+    both = either = 0
+    with _evaluating(model):
+        for part, wanted in zip(torch.split(images, _CHUNK), torch.split(labels, _CHUNK)):
+            found = model(part).argmax(dim=1) == 1
+            both += int((found & (wanted == 1)).sum())
+            either += int(found.sum()) + int((wanted == 1).sum())
+    return 2 * both / either if either else 1.0
 
 
 @torch.no_grad()
@@ -53,9 +68,10 @@ def measure_rest(model: DiscreteNetwork, images: Tensor) -> list[dict[str, Any]]
     sizes = [0] * len(model.stages)
     with _evaluating(model):
         for part in torch.split(images, _CHUNK):
-            for index, (stage, values) in enumerate(zip(model.stages, model.outputs(part))):
+            outputs = model.outputs(part)
+            for index, stage in enumerate(model.stages):
                 assert isinstance(stage, Stage)
-                active = (values != 0).to(torch.float64)
+                active = (stage.arriving(outputs[: index + 1]) != 0).to(torch.float64)
                 spikes[index] += active.sum().item()
                 sizes[index] += active.numel()
                 used = (stage.synapses.quantized()[0] != 0).to(torch.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,6 +49,9 @@ class Stage(nn.Module):
         None for the read-out.
     pool : int
         Side of the pooled square; 1 for none.
+    sources : sequence of (int, int)
+        What it hears, joined along channels: positions of stages (−1 is the
+        input) and factors by which each is up-sampled.  Empty: the stage before.
     """
 
     def __init__(
@@ -56,12 +61,21 @@ class Stage(nn.Module):
         activation: Activation | None,
         *,
         pool: int = 1,
+        sources: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
-        self.name, self.pool = name, pool
+        self.name, self.pool, self.sources = name, pool, tuple(sources)
         self.synapses = synapses
         self.norm = BatchNorm(synapses.weight.shape[0])
         self.activation = activation
+
+    def arriving(self, values: Sequence[Tensor]) -> Tensor:
+        """What it hears, of the values of the input and of all stages before it."""
+        if not self.sources:
+            return values[-1]
+        parts = [values[source + 1] for source, _ in self.sources]
+        factors = [factor for _, factor in self.sources]
+        return torch.cat([_upsampled(p, f) for p, f in zip(parts, factors)], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Values of the layer before to values of this one, or to scores."""
@@ -73,6 +87,13 @@ class Stage(nn.Module):
             x = F.max_pool2d(x, self.pool)
         x = self.norm(x, factor)
         return x if self.activation is None else self.activation(x)
+
+
+def _upsampled(x: Tensor, factor: int) -> Tensor:
+    """Every pixel as a square of factor × factor."""
+    if factor == 1:
+        return x
+    return x.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
 
 
 class DiscreteNetwork(nn.Module):
@@ -95,11 +116,11 @@ class DiscreteNetwork(nn.Module):
         """Values after the encoder and after each stage; the last are the scores."""
         values = [self.encoder(raw)]
         for stage in self.stages:
-            values.append(stage(values[-1]))
+            values.append(stage(stage.arriving(values)))  # type: ignore[operator]
         return values
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Raw integers (batch, *shape) to scores (batch, classes)."""
+        """Raw integers (batch, *shape) to scores (batch, classes), or (batch, classes, …)."""
         return self.outputs(raw)[-1]
 
     def anneal(self, t: float) -> None:
@@ -120,7 +141,8 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
     Raises
     ------
     RecipeError
-        A kernel or pool larger than its image; input bits too few for the data.
+        A kernel or pool larger than its image; input bits too few for the data;
+        joined images of several sizes; not an image of the labels' size.
     """
     entry, method = recipe.input, recipe.levels.method
     n1, n2 = recipe.levels.n1, recipe.levels.n2
@@ -135,6 +157,7 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
     phi = recipe.activation
     stages: list[Stage] = []
     channels, height, width = data.shape
+    shapes = [data.shape]
     for place, layer in enumerate(recipe.layers):
         activation = Activation(n2, r=phi.r, a=phi.a, h=phi.h, pulse=phi.pulse, slope=phi.slope)
         synapses: DiscreteLinear | DiscreteConv2d
@@ -143,6 +166,18 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
             stages.append(Stage(f"fc{place + 1}", synapses, activation))
             channels, height, width = layer.features, 1, 1
             continue
+        sources = [
+            (0 if name == "input" else int(name.removeprefix("conv")), factor)
+            for name, factor in zip(layer.sources, layer.upsample or (1,) * len(layer.sources))
+        ]
+        if sources:
+            joined = [(shapes[i][0], shapes[i][1] * f, shapes[i][2] * f) for i, f in sources]
+            if len({(h, w) for _, h, w in joined}) > 1:
+                raise RecipeError(
+                    f"layers[{place}] joins images of "
+                    f"{', '.join(f'{h}×{w}' for _, h, w in joined)}; up-sample them to one size"
+                )
+            channels, (_, height, width) = sum(c for c, _, _ in joined), joined[0]
         height, width = (
             ((side + 2 * layer.padding - layer.extent) // layer.stride + 1) // layer.pool
             for side in (height, width)
@@ -162,9 +197,22 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
             n=n1,
             method=method,
         )
-        stages.append(Stage(f"conv{place + 1}", synapses, activation, pool=layer.pool))
+        before = [(i - 1, factor) for i, factor in sources]
+        stages.append(
+            Stage(f"conv{place + 1}", synapses, activation, pool=layer.pool, sources=before)
+        )
         channels = layer.channels
-    output = DiscreteLinear(channels * height * width, data.classes, n1, method=method)
+        shapes.append((channels, height, width))
+    output: DiscreteLinear | DiscreteConv2d
+    if data.is_segmentation:
+        if (height, width) != data.shape[1:] or isinstance(recipe.layers[-1], LinearLayer):
+            raise RecipeError(
+                f"the last of layers gives images of {height}×{width}, but data set {data.name!r} "
+                f"has a label for each of {data.shape[1]}×{data.shape[2]} pixels"
+            )
+        output = DiscreteConv2d(channels, data.classes, 1, n=n1, method=method)
+    else:
+        output = DiscreteLinear(channels * height * width, data.classes, n1, method=method)
     model = DiscreteNetwork(spec, [*stages, Stage("output", output, None)])
     model.reset(seed)
     return model

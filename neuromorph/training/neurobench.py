@@ -56,6 +56,7 @@ class IntegerNetwork(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
+        network.check_plain("NeuroBench's model")
         self.network = network
         self.layers = nn.ModuleList()
         is_image = len(network.input.shape) == 3

@@ -56,9 +56,16 @@ def quantize(model: DiscreteNetwork, images: Tensor, *, clip: float = 0.9995) ->
     Raises
     ------
     NetworkError
-        A layer none of whose neurons fires on the calibration samples.
+        A layer none of whose neurons fires on the calibration samples; float
+        levels joined with the input, which have no unit in common.
+
+    Notes
+    -----
+    Where layers join several sources, all of them get one unit, the largest.
     """
     model = copy.deepcopy(model).eval()
+    if any(stage.sources for stage in model.stages):
+        return _quantize_joined(model, images, clip)
     for index, stage in enumerate(model.stages):
         assert isinstance(stage, Stage)
         if stage.synapses.n is None or stage.synapses.method in TWO_SCALES:
@@ -70,6 +77,29 @@ def quantize(model: DiscreteNetwork, images: Tensor, *, clip: float = 0.9995) ->
             following = model.stages[index + 1]
             assert isinstance(following, Stage)
             _rescale(following, torch.tensor(unit * Levels(N).maximum))
+    return model
+
+
+def _quantize_joined(model: DiscreteNetwork, images: Tensor, clip: float) -> DiscreteNetwork:
+    stages = [stage for stage in model.stages if isinstance(stage, Stage)]
+    for stage in stages:
+        if stage.synapses.n is None or stage.synapses.method in TWO_SCALES:
+            _quantize_weights(stage)
+    floats = [s.activation is not None and s.activation.n is None for s in stages]
+    if not any(floats):
+        return model
+    unit = max(_unit(model, i, images, clip) for i, is_float in enumerate(floats) if is_float)
+    for index, stage in enumerate(stages):
+        heard = {source for source, _ in stage.sources} or {index - 1}
+        if -1 in heard and len(heard) > 1:
+            raise NetworkError(
+                f"layer {stage.name!r} joins the input with float levels, which have no unit in "
+                "common; join layers only"
+            )
+        if stage.activation is not None:
+            stage.activation = QuantizedReLU(unit)
+        if -1 not in heard:
+            _rescale(stage, torch.tensor(unit * Levels(N).maximum))
     return model
 
 
@@ -98,11 +128,12 @@ def _unit(model: DiscreteNetwork, index: int, images: Tensor, clip: float) -> fl
     found = []
     with exact_sums():
         for part in torch.split(images, _CHUNK):
-            values = model.encoder(part)
-            for before in model.stages[:index]:
-                values = before(values)
-            values = F.relu(_pre_activation(stage, values)).flatten()
-            found.append(values[values > 0])
+            values = [model.encoder(part)]
+            for before in list(model.stages)[:index]:
+                assert isinstance(before, Stage)
+                values.append(before(before.arriving(values)))
+            fired = F.relu(_pre_activation(stage, stage.arriving(values))).flatten()
+            found.append(fired[fired > 0])
     positive = torch.cat(found)
     if not len(positive):
         raise NetworkError(

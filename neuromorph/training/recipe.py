@@ -152,6 +152,9 @@ class ConvLayer(_Part, frozen=True, tag_field="kind", tag="conv"):
     padding: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
     dilation: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     pool: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1  # 1: none
+    # what it hears, if not the layer before: "input", "conv1", …, joined along channels
+    sources: tuple[str, ...] = ()
+    upsample: tuple[_Count, ...] = ()  # a factor for each of them; left out, all 1
 
     @property
     def extent(self) -> int:
@@ -252,6 +255,7 @@ class Recipe(_Part, frozen=True):
         if kinds != sorted(kinds, reverse=True):
             place = kinds.index(True, kinds.index(False))
             raise RecipeError(f"layers[{place}] is a conv after a linear layer; put convs first")
+        self._check_sources()
         for place, layer in enumerate(self.layers):
             if isinstance(layer, ConvLayer) and layer.padding >= layer.extent:
                 dilated = f" with dilation {layer.dilation}" if layer.dilation > 1 else ""
@@ -259,6 +263,33 @@ class Recipe(_Part, frozen=True):
                     f"layers[{place}].padding is {layer.padding}; it must be smaller than the "
                     f"kernel, {layer.kernel}{dilated}"
                 )
+
+    def _check_sources(self) -> None:
+        """Refuse sources that are not there, and layers that nobody hears."""
+        unheard, before = {"input"}, "input"
+        for place, layer in enumerate(self.layers):
+            known = ["input", *(f"conv{i + 1}" for i in range(place))]
+            sources = [before]
+            if isinstance(layer, ConvLayer) and (layer.sources or layer.upsample):
+                sources = list(layer.sources)
+                factors = layer.upsample or (1,) * len(sources)
+                if len(factors) != len(sources):
+                    raise RecipeError(
+                        f"layers[{place}].upsample has {len(factors)} factors for {len(sources)} "
+                        "sources; give one a source"
+                    )
+                for name in sources:
+                    if name not in known or sources.count(name) > 1:
+                        raise RecipeError(
+                            f"layers[{place}].sources is {sources}; name each once of "
+                            f"{', '.join(known)}"
+                        )
+            unheard -= set(sources)
+            before = f"conv{place + 1}" if isinstance(layer, ConvLayer) else f"fc{place + 1}"
+            unheard.add(before)
+        if unheard != {before}:
+            name = min(unheard - {before})
+            raise RecipeError(f"{name} is heard by no layer; name it in sources or leave it out")
 
     @property
     def sha256(self) -> str:

@@ -30,7 +30,7 @@ from neuromorph.errors import RecipeError
 from neuromorph.training.checkpoint import load_checkpoint, save_checkpoint
 from neuromorph.training.dst import DST, parameter_groups, share_curvature
 from neuromorph.training.loss import squared_hinge
-from neuromorph.training.measure import accuracy, measure_rest
+from neuromorph.training.measure import accuracy, dice, measure_rest
 from neuromorph.training.models import DiscreteNetwork, build_model
 from neuromorph.training.quantize import quantize
 from neuromorph.training.recipe import Recipe
@@ -109,6 +109,11 @@ class Training:
             kind=rules.transition,
             seed=seed,
         )
+        if self.data.is_segmentation and recipe.data.shift:
+            raise RecipeError(
+                f"data.shift is {recipe.data.shift}, but images of {self.data.name!r} have a label "
+                "a pixel, which cannot be shifted in; leave it out"
+            )
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] = {}  # state of the epoch best on validation
         self.checkpoint = Path(out) / "checkpoints" / f"seed-{seed}.safetensors"
@@ -146,7 +151,7 @@ class Training:
         batch = min(self.recipe.training.batch, len(self._labels))
         steps = len(self._labels) // batch
         order = self._order(number)
-        images = self.varied(number)
+        images, labels = self.varied(number)
         total = torch.zeros((), device=self.device)
         self.model.train()
         with _one_thread():
@@ -155,7 +160,7 @@ class Training:
                 self._set_rate(t)
                 self.model.anneal(t)
                 chosen = order[step * batch : (step + 1) * batch]
-                loss = squared_hinge(self.model(images[chosen]), self._labels[chosen])
+                loss = squared_hinge(self.model(images[chosen]), labels[chosen])
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()
@@ -223,7 +228,7 @@ class Training:
         layers = measure_rest(self.model, test[0])
         pairs = sum(layer["synapses"] for layer in layers)
         resting = sum(layer["synapses"] * layer["resting_fraction"] for layer in layers) / pairs
-        result = {
+        result: dict[str, Any] = {
             "seed": self.seed,
             "validation_accuracy": self._accuracy("validation"),
             "test_accuracy": accuracy(self.model, *test),
@@ -235,6 +240,9 @@ class Training:
             "layers": layers,
             "history": self.history,
         }
+        if self.data.is_segmentation:
+            result["test_dice"] = dice(self.model, *test)
+            result["deployed_test_dice"] = dice(deployed, *test)
         return Trained(model=self.model, deployed=deployed, result=result)
 
     @property
@@ -264,14 +272,16 @@ class Training:
         draw = draws.uniform(self.seed, _ORDER, epoch, np.arange(len(self._labels)))
         return torch.from_numpy(np.argsort(draw, kind="stable")).to(self.device)
 
-    def varied(self, epoch: int) -> Tensor:
-        """Training images of an epoch: mirrored and moved, each by its own draws."""
-        images, count = self._images, len(self._images)
+    def varied(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Training images and labels of an epoch: mirrored and moved, each by its own draws."""
+        images, labels, count = self._images, self._labels, len(self._images)
         if self.recipe.data.flip:
             mirrored = draws.uniform(self.seed, _FLIP, epoch, np.arange(count)) < 0.5
             chosen = torch.from_numpy(mirrored).to(self.device)[:, None, None, None]
             images = torch.where(chosen, images.flip(3), images)
-        return self._shifted(images, epoch) if self.recipe.data.shift else images
+            if self.data.is_segmentation:
+                labels = torch.where(chosen[:, 0], labels.flip(2), labels)
+        return self._shifted(images, epoch) if self.recipe.data.shift else images, labels
 
     def _shifted(self, images: Tensor, epoch: int) -> Tensor:
         """Images moved by whole pixels; zeros move in."""
