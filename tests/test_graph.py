@@ -104,9 +104,9 @@ def test_counts_with_the_fan_in_split():
         check_tally(mapping, tally, run_oracle(network, raw))
         check_same(kernel_counting.count(mapping, encoded), tally)
         check_same(kernel_timed.timed(mapping, encoded), tally)
-        if split <= 3:
+        if split == 1:
             check_same(reference_timed.timed(mapping, encoded), tally)
-        if split == 12:
+        if split == 6:
             return
     assert split >= 5
 
@@ -325,9 +325,13 @@ EVERY = "takes one class a sample only; network 'small' classifies every pixel"
 
 def one_class_graph():
     """A graph that gives one class a sample."""
-    return small_unet(
-        flat=Flatten(), out=Linear(name="out", weights=np.ones((2, 16), int)), end=Readout()
-    )
+    layers = [
+        *small_unet().layers[:-2],
+        Flatten(),
+        Linear(name="out", weights=np.ones((2, 16), int)),
+        Readout(),
+    ]
+    return Network(name="small", input=Input(shape=(1, 4, 4)), layers=layers)
 
 
 def image_sequence():
