@@ -457,7 +457,7 @@ def check_hearing(mapping, rng):
         arrived, fetched = hearing.received(spikes)
         assert np.array_equal(arrived, spikes @ reach[at].astype(np.int64))
         assert np.array_equal(fetched, spikes @ fetch[at])
-        which, sets = mapping.target_sets(index)
+        which, sets = mapping.target_sets(index - 1)
         for position, needed in enumerate(reach):
             rows = [mapping.stage_rows[index][i] for i in np.flatnonzero(needed)]
             assert sets[which[position]] == tuple(rows)
