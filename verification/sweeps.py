@@ -14,6 +14,7 @@ from pathlib import Path
 
 from neuromorph.training import load_recipe, sweep
 from neuromorph.training.sweep import vary
+from neuromorph.workers import Workers
 
 RECIPE = Path(__file__).with_suffix(".toml")
 HIDDEN = {"optimizer.betas": [0.9, 0.999], "optimizer.rate": 0.03}
@@ -67,7 +68,7 @@ def main() -> None:
             axes,
             folder=given.data,
             out=out,
-            jobs=given.jobs,
+            workers=Workers(jobs=given.jobs),
             progress=False,
         )
         print(f"\n{name}: {', '.join(key for key, _ in axes)}")
