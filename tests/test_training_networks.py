@@ -40,3 +40,15 @@ def test_digits_network_has_the_accuracy_it_claims():
         levels = run_stage(stage, levels)
     right = network.predict(levels.astype(np.int32)) == data.test_labels
     assert right.mean() == network.meta["test_accuracy"]
+
+
+def test_the_card_of_a_segmentation_says_dice_and_on_what_it_was_proven():
+    folder = FOLDERS[0].parent / "digits-gxnor"
+    recipe, result = load_recipe(folder), json.loads((folder / "result.json").read_text())
+    assert "of all test images (checked at export)" in card(recipe, result)
+    for seed, dice in zip(result["seeds"], (0.5, 0.6, 0.7, 0.8, 0.9), strict=True):
+        seed["test_dice"] = dice
+    text = card(recipe, result)
+    assert "Dice of class 1, test part: 0.700." in text
+    assert "of 32 test tiles, one in so many (checked at export)" in text
+    assert "all test images" not in text
