@@ -107,7 +107,8 @@ def test_a_chip_whose_dead_link_is_needed(saved):
     rows = range(file["chip"]["rows"])
     file["chip"]["dead_links"] = [[x, y, "east"] for x in columns for y in rows]
     saved.write_text(json.dumps(file))
-    assert re.search(r"FILE: a .* to the east is on \d+ ways of packets$", refusal(saved))
+    says = r"FILE: mesh cut by dead links \(tile 1,0 from tile 0,0\), \d+ ways are missing$"
+    assert re.search(says, refusal(saved))
 
 
 def test_another_network(saved):

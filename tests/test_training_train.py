@@ -217,10 +217,11 @@ def test_progress_goes_to_standard_error(tmp_path, capsys):
 
 def test_shift_moves_every_sample_by_its_own_draw(tmp_path):
     training = start(tmp_path)
-    moved = training.varied(0)
+    moved, labels = training.varied(0)
     plain = torch.tensor(training.data.train_images)
-    assert torch.equal(moved, training.varied(0))
-    assert not torch.equal(moved, training.varied(1))
+    assert torch.equal(moved, training.varied(0)[0])
+    assert torch.equal(labels, torch.tensor(training.data.train_labels))
+    assert not torch.equal(moved, training.varied(1)[0])
     padded = torch.nn.functional.pad(plain, (1, 1, 1, 1))
     windows = padded.unfold(2, 8, 1).unfold(3, 8, 1)[:, 0].reshape(len(plain), 9, 8, 8)
     hits = (windows == moved).all(dim=3).all(dim=2)

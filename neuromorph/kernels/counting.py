@@ -405,7 +405,7 @@ def _totals(spikes: NDArray[np.uint8], most: int) -> Array:
 
 def _over_channels(spikes: NDArray[np.uint8], positions: int, most: int) -> NDArray[Any]:
     """Spikes from every position of an image, its channels added up."""
-    images = spikes.reshape(len(spikes), -1, positions)
+    images = spikes.reshape(len(spikes), spikes.shape[1] // positions, positions)
     dtype = np.uint8 if images.shape[1] * most < 256 else np.uint32
     summed: NDArray[Any] = images.sum(axis=1, dtype=dtype)
     return summed

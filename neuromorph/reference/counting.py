@@ -16,6 +16,7 @@ every other one sends it its partial sum, unless that is zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -206,7 +207,8 @@ def _count_packets(
     """
     chip, targets = mapping.chip, mapping.target_rows(sender)
     spikes = spikes_of(mapping.network.spikes_per_neuron(sender), levels)[0]
-    spikes, reach = spikes.reshape(len(spikes), -1), mapping.send_table(sender)
+    reach = mapping.send_table(sender)
+    spikes = spikes.reshape(len(spikes), math.prod(spikes.shape[1:]))
 
     def send(sample: int | slice, source: int, wanted: Any, copies: int, kind: str) -> None:
         rows = [targets[target] for target in np.flatnonzero(wanted)]
