@@ -38,7 +38,6 @@ __all__ = [
     "order",
     "over_seeds",
     "percent",
-    "ratio",
     "scratch_rule",
     "spread",
     "trained",
@@ -210,14 +209,6 @@ def spread(shares: Sequence[float]) -> str:
     """Mean ± standard deviation, per cent."""
     mean, sd = mean_sd(shares)
     return percent(mean) + ("" if sd is None else f" ± {percent(sd)}")
-
-
-def ratio(found: dict[str, Any]) -> str:
-    """Recovery ratio as the tables show it, empty where nothing was lost."""
-    mean, sd = found["recovery_ratio"], found.get("recovery_ratio_sd")
-    if mean is None:
-        return ""
-    return f"{mean:.3f}" + ("" if sd is None else f" ± {sd:.3f}")
 
 
 def percent(share: float) -> str:
