@@ -6,20 +6,19 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorph.errors import SimulationError, TraceError, TraceVersionError, check_path
+from neuromorph.errors import SimulationError, TraceError, TraceVersionError
 from neuromorph.events import Counts, Hardware
 from neuromorph.learning.record import FORMAT, PARTS, VERSION
 from neuromorph.plasticity import MOVE_DTYPE, Rule
 from neuromorph.trace import schema
-from neuromorph.trace.door import attribute, column, open_file, reading, strings
+from neuromorph.trace.door import Opened, attribute, column, open_file, reading, strings
 from neuromorph.trace.origin import read_origin
 
 __all__ = ["LearningTrace", "is_learning", "validate_learning"]
@@ -43,7 +42,7 @@ def is_learning(path: str | os.PathLike[str]) -> bool:
         return "format" in file.attrs and attribute(Path(path), file, "format", str) == FORMAT
 
 
-class LearningTrace:
+class LearningTrace(Opened):
     """A recorded ``learn``, open for reading; a context manager.
 
     ``rule``: :class:`Rule`.  ``labels``, ``predictions`` int64 (samples,), each before its sample
@@ -63,33 +62,7 @@ class LearningTrace:
         No learning record, or damaged; says what is wrong and where.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        check_path(path, "learning record", TraceError)
-        self.path = Path(path)
-        self._file: h5py.File | None = open_file(self.path)
-        try:
-            with reading(self.path, "file"):
-                self._read(self._file)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    what = "learning record"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -192,8 +165,7 @@ class LearningTrace:
 
     def blocks(self, *, rows: int = BLOCK_ROWS) -> Iterator[NDArray[Any]]:
         """Transitions in order, so many at a time, arrays of :data:`MOVE_DTYPE`."""
-        if self._file is None:
-            raise TraceError(f"{self.path}: this learning record is closed")
+        self._root()
         for start in range(0, self.move_count, rows):
             stop = min(start + rows, self.move_count)
             block = np.zeros(stop - start, MOVE_DTYPE)

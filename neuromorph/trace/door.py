@@ -14,16 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
 
-from neuromorph.errors import NeuromorphError, TraceError
+from neuromorph.errors import NeuromorphError, TraceError, check_path
 from neuromorph.trace.seal import SEAL_BYTES, check_seal
 from neuromorph.trace.unfinished import Unfinished
 
-__all__ = ["attribute", "column", "look_over", "open_file", "reading", "strings"]
+__all__ = ["Opened", "attribute", "column", "look_over", "open_file", "reading", "strings"]
 
 MAX_OBJECTS = 100_000
 MAX_TEXT_BYTES = 1 << 26
@@ -199,3 +200,46 @@ def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     if claimed > MAX_INFLATION * stored + MAX_CHUNK_BYTES:
         raise TraceError(f"{path}: /{name} claims {claimed} bytes, {stored} are stored")
     return dataset
+
+
+class Opened:
+    """A record open for reading, and a context manager; ``what`` is its name in messages."""
+
+    what: ClassVar[str]
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        check_path(path, self.what, TraceError)
+        self.path = Path(path)
+        self._file: h5py.File | None = open_file(self.path)
+        try:
+            with reading(self.path, "file"):
+                self._read(self._file)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, root: h5py.File) -> None:
+        """Read and check what the file says of itself."""
+        raise NotImplementedError
+
+    def _root(self) -> h5py.File:
+        if self._file is None:
+            raise TraceError(f"{self.path}: this {self.what} is closed")
+        return self._file
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

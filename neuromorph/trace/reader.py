@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from functools import cached_property
 from math import prod
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.errors import TraceError, TraceVersionError, check_path
+from neuromorph.errors import TraceError, TraceVersionError
 from neuromorph.events import ACTIONS, Counts, Hardware
 from neuromorph.mapping import Mapping, Slice
 from neuromorph.network import Network
 from neuromorph.trace import schema
 from neuromorph.trace.about import facts_of, text_of
 from neuromorph.trace.choosing import Choice, packet_blocks, spike_rows
-from neuromorph.trace.door import attribute, column, open_file, reading, strings
+from neuromorph.trace.door import Opened, attribute, column, reading, strings
 from neuromorph.trace.layout import check_origin
 from neuromorph.trace.objects import to_neo, to_pandas
 from neuromorph.trace.origin import read_origin
@@ -40,7 +37,7 @@ Columns = dict[str, NDArray[Any]]
 BLOCK_ROWS = 1 << 18
 
 
-class Trace:
+class Trace(Opened):
     """A recorded run, open for reading; a context manager.
 
     Only descriptions are read at once, rows when asked for.  A file that was
@@ -60,35 +57,12 @@ class Trace:
         may raise it, since rows are read late.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        check_path(path, "trace", TraceError)
-        self.path = Path(path)
-        self._file: h5py.File | None = open_file(self.path)
-        try:
-            with reading(self.path, "file"):
-                self._read_root()
-                self._read_origin()
-                self._read_tables()
-        except BaseException:
-            self.close()
-            raise
+    what = "trace"
 
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _read(self, root: h5py.File) -> None:
+        self._read_root(root)
+        self._read_origin(root)
+        self._read_tables(root)
 
     def __len__(self) -> int:
         return self.samples
@@ -102,13 +76,7 @@ class Trace:
 
     # --- opening
 
-    def _root(self) -> h5py.File:
-        if self._file is None:
-            raise TraceError(f"{self.path}: this trace is closed")
-        return self._file
-
-    def _read_root(self) -> None:
-        root = self._root()
+    def _read_root(self, root: h5py.File) -> None:
         if "format" not in root.attrs or attribute(self.path, root, "format", str) != schema.FORMAT:
             raise TraceError(f"{self.path} is not a {schema.FORMAT} file")
         self.version: str = attribute(self.path, root, "version", str)
@@ -134,8 +102,8 @@ class Trace:
         if self.detail in schema.TIMED_DETAILS and self.mode != "timed":
             raise TraceError(f"{self.path}: a run in mode {self.mode!r} has no {self.detail}")
 
-    def _read_origin(self) -> None:
-        origin = read_origin(self.path, self._root(), self.tick_s)
+    def _read_origin(self, root: h5py.File) -> None:
+        origin = read_origin(self.path, root, self.tick_s)
         self.network_info: NetworkInfo = origin.network
         self.chip: Chip = origin.chip
         self.slices: tuple[Slice, ...] = origin.slices
@@ -143,8 +111,8 @@ class Trace:
         self.environment: dict[str, Any] = origin.environment
         self.provenance: dict[str, Any] = origin.provenance
 
-    def _read_tables(self) -> None:
-        root, path = self._root(), self.path
+    def _read_tables(self, root: h5py.File) -> None:
+        path = self.path
         rows, actions = len(self.slices) + 1, strings(path, root, "counts/actions")
         unknown = sorted(set(actions) - set(ACTIONS))
         if unknown:
