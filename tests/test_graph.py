@@ -344,14 +344,10 @@ def refusals(tmp_path):
     chip = roomy(nm.load_chip("gxnor45"))
     raw = np.zeros((2, 1, 4, 4), int)
 
-    def trace(network):
-        nm.simulate(map_network(network, chip), raw, trace=tmp_path / "x.h5")
-
     def brian2(network):
         nm.simulate(map_network(network, chip), raw, mode="brian2")
 
     return {
-        "a trace": trace,
         "Brian2's network": brian2,
         "learning": lambda network: Plastic.of(network, Rule()),
         "NIR export": to_nir,
@@ -361,7 +357,7 @@ def refusals(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "what", ["a trace", "Brian2's network", "learning", "NIR export", "geometry", "a comparison"]
+    "what", ["Brian2's network", "learning", "NIR export", "geometry", "a comparison"]
 )
 def test_what_cannot_take_a_graph_says_so(tmp_path, what):
     refuse = refusals(tmp_path)[what]

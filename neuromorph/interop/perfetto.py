@@ -101,7 +101,9 @@ def _sample_slices(trace: Trace, lanes: int, samples: int | None) -> Iterator[di
         for start, finish, prediction, label in zip(*(block[n].tolist() for n in names)):
             if samples is not None and sample >= samples:
                 return
-            args = {"prediction": prediction} | ({"label": label} if label >= 0 else {})
+            args = {}
+            if not trace.network_info.pixels:
+                args = {"prediction": prediction} | ({"label": label} if label >= 0 else {})
             span, thread = (start, finish), 1 + sample % lanes
             yield _slice(trace, SAMPLES, thread, f"sample {sample}", span, args)
             sample += 1

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from neuromorph.errors import TraceError
 from neuromorph.mapping.packets import TOKEN
 from neuromorph.trace import Trace
+from neuromorph.trace.pixels import sample_columns
 
 __all__ = ["write_csv", "write_sanafe"]
 
@@ -44,18 +45,20 @@ def write_csv(trace: Trace, folder: Path, samples: int | None) -> None:
         ),
     )  # fmt: skip
 
-    classes = trace.network_info.classes
+    info = trace.network_info
     times = ("start", "finish") if trace.mode == "timed" else ()
-    header = ("label", "prediction", *times)
+    places = ("row", "column") if info.pixels else ()
+    sums = (f"output_{i}" for i in range(info.classes))
+    header = ("sample", *places, "label", "prediction", *times, *sums)
     _write(
         folder / "samples.csv",
-        ("sample", *header, *(f"output_{i}" for i in range(classes))),
+        header,
         _rows(
-            (first + np.arange(len(block["label"])), *(block[name] for name in header),
-             *block["outputs"].T)
+            [columns[name] for name in header]
             for first, block in _numbered(trace, "samples", samples)
+            for columns in [sample_columns(info, block, first)]
         ),
-    )  # fmt: skip
+    )
     _write(
         folder / "counts.csv",
         ("sample", "row", "layer", "core", *trace.action_names),

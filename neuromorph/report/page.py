@@ -117,7 +117,10 @@ def _tiles(trace: Trace, energy: EnergyReport | None) -> list[tuple[str, str, st
     counts, n = trace.sums, max(trace.samples, 1)
     tiles = [(f"{trace.samples:,}", "samples", f"mode {trace.mode}, detail {trace.detail}")]
     if trace.accuracy is not None:
-        tiles.append((f"{trace.accuracy:.2%}", "accuracy", "of the labelled samples"))
+        what = "pixels" if trace.dice is not None else "samples"
+        tiles.append((f"{trace.accuracy:.2%}", "accuracy", f"of the labelled {what}"))
+    if trace.dice is not None:
+        tiles.append((f"{trace.dice:.4f}", "Dice", "of the pixels of class 1"))
     if trace.samples:
         tiles.append((f"{counts.events / n:,.0f}", "synaptic events", "an inference"))
         tiles.append((f"{counts.resting_fraction:.1%}", "at rest", "of all synaptic pairs"))

@@ -35,6 +35,7 @@ def facts_of(trace: Trace) -> dict[str, Any]:
         "latency_s": trace.latency_s,
         "interval_s": trace.interval_s,
         "accuracy": trace.accuracy,
+        **({} if trace.dice is None else {"dice": trace.dice}),
         "events_per_inference": counts.events / n,
         "xnor_events_per_inference": counts.per_inference("xnor_event"),
         "resting_fraction": counts.resting_fraction,
@@ -68,7 +69,8 @@ def text_of(trace: Trace) -> str:
     if facts["interval_s"] is not None:
         shown.append(("interval", f"{facts['interval_s'] * 1e6:.4g} µs"))
     if facts["accuracy"] is not None:
-        shown.append(("accuracy", f"{facts['accuracy']:.2%}"))
+        dice = f", Dice {facts['dice']:.4f} of class 1" if "dice" in facts else ""
+        shown.append(("accuracy", f"{facts['accuracy']:.2%}{dice}"))
     width = max(len(name) for name, _ in shown)
     lines = [f"{name.ljust(width)}  {value}" for name, value in shown]
     return "\n".join([*lines, "", str(trace.sums)])

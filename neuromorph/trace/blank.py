@@ -22,6 +22,7 @@ __all__ = ["blank"]
 
 CHUNK_ROWS = 1 << 16  # rows of a column stored as one block
 SAMPLE_CHUNK_ROWS = 1 << 12  # a block not full yet is written anew with every batch
+SAMPLE_CHUNK_CELLS = 1 << 20
 COUNT_CHUNK_CELLS = 1 << 16
 
 
@@ -73,15 +74,16 @@ def _make_tables(file: h5py.File, mapping: Mapping, mode: str) -> None:
     _growing(counts, "values", "<i8", (rows, len(schema.TRACED_ACTIONS)), chunk=block)
     _growing(counts, "ticks", "<i8", chunk=1)
     _growing(counts, "active_ticks", "<i8", chunk=rows)
-    classes = mapping.network.classes
-    samples = group(file, "samples")
+    network = mapping.network
+    pixels, samples = network.pixels, group(file, "samples")
     attributes(samples, {"flushed": np.zeros(len(schema.TABLES), "<i8")})
-    names = dict(schema.SAMPLE_COLUMNS)
+    block = max(1, min(SAMPLE_CHUNK_ROWS, SAMPLE_CHUNK_CELLS // network.outputs))
+    for name, dtype in schema.SAMPLE_COLUMNS.items():
+        _growing(samples, name, dtype, pixels, chunk=block)
     if mode == "timed":
-        names |= schema.TIME_COLUMNS
-    for name, dtype in names.items():
-        _growing(samples, name, dtype, chunk=SAMPLE_CHUNK_ROWS)
-    _growing(samples, "outputs", "<i4", (classes,), chunk=SAMPLE_CHUNK_ROWS)
+        for name, dtype in schema.TIME_COLUMNS.items():
+            _growing(samples, name, dtype, chunk=SAMPLE_CHUNK_ROWS)
+    _growing(samples, "outputs", "<i4", (network.outputs,), chunk=block)
 
 
 def _growing(

@@ -15,7 +15,7 @@ from neuromorph.errors import TraceError
 from neuromorph.mapping import Slice
 from neuromorph.mapping.slices import input_range, sum_range
 from neuromorph.network import Network
-from neuromorph.trace.schema import RANGES, NetworkInfo, network_info
+from neuromorph.trace.schema import RANGES, NetworkInfo, SourceInfo, network_info
 
 __all__ = ["check_network", "check_origin", "check_slices", "neuron_rows"]
 
@@ -34,12 +34,25 @@ def check_network(path: Path, network: NetworkInfo) -> None:
         raise TraceError(f"{path}: the network has more than {MAX_NEURONS} neurons")
     if len({layer.name for layer in network.layers}) != len(network.layers):
         raise TraceError(f"{path}: two layers of the network have one name")
-    for index, layer in enumerate(network.layers):
-        before = network.inputs if index == 0 else network.layers[index - 1].outputs
-        if prod(layer.input_shape) != before:
-            raise TraceError(f"{path}: layer {layer.name!r} does not fit the layer before it")
+    for index, (layer, sources) in enumerate(zip(network.layers, network.heard)):
+        if any(source.layer > index for source in sources):
+            raise TraceError(f"{path}: layer {layer.name!r} hears one that does not come before it")
+        if not _arrives(network, sources, layer.input_shape):
+            before = "the layers it hears" if layer.sources else "the layer before it"
+            raise TraceError(f"{path}: layer {layer.name!r} does not fit {before}")
         if (layer.n is None) != (index == len(network.layers) - 1):
             raise TraceError(f"{path}: layer {layer.name!r} is read out, or not, out of turn")
+
+
+def _arrives(
+    network: NetworkInfo, sources: tuple[SourceInfo, ...], shape: tuple[int, int, int]
+) -> bool:
+    """Whether what leaves the sources is what arrives, of this shape."""
+    shapes = [network.shape(source.layer) for source in sources]
+    if len(sources) == 1 and sources[0].upsample == 1:  # it may be flattened
+        return prod(shapes[0]) == prod(shape)
+    sizes = {(y * s.upsample, x * s.upsample) for s, (_, y, x) in zip(sources, shapes)}
+    return sizes == {shape[1:]} and sum(channels for channels, _, _ in shapes) == shape[0]
 
 
 def check_slices(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from neuromorph.errors import MissingDependencyError
 from neuromorph.events import data_frame, tally_columns
+from neuromorph.trace.pixels import sample_columns
 
 if TYPE_CHECKING:
     from neuromorph.trace.reader import Trace
@@ -27,8 +28,11 @@ def to_pandas(trace: Trace, table: str) -> Any:
         cores = [-1, *(s.core for s in trace.slices)]
         actions = trace.action_names if len(values) else ()
         columns = tally_columns(values, trace.count_layers, cores, actions)
-    outputs = columns.pop("outputs", np.zeros((0, 0)))
-    columns |= {f"output_{i}": outputs[:, i] for i in range(outputs.shape[1])}
+    if table == "samples" and columns:
+        numbered = sample_columns(trace.network_info, columns)
+        if not trace.network_info.pixels:
+            del numbered["sample"]  # the index of the frame
+        columns = numbered
     return data_frame(columns)
 
 

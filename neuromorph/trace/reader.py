@@ -135,17 +135,18 @@ class Trace(Opened):
         group = root["counts"]
         fields = {n: attribute(path, group, n, k) for n, k in schema.HARDWARE.items()}
         self.hardware = Hardware(**fields)
+        shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+            name: (dtype, self.network_info.pixels) for name, dtype in schema.SAMPLE_COLUMNS.items()
+        }
+        if self.mode == "timed":
+            shapes |= {name: (dtype, ()) for name, dtype in schema.TIME_COLUMNS.items()}
+        shapes["outputs"] = np.dtype("<i4"), (self.network_info.outputs,)
         self._columns: dict[str, dict[str, h5py.Dataset]] = {
             "samples": {
-                name: column(path, root, f"samples/{name}", dtype, (None,))
-                for name, dtype in (
-                    schema.SAMPLE_COLUMNS | (schema.TIME_COLUMNS if self.mode == "timed" else {})
-                ).items()
+                name: column(path, root, f"samples/{name}", dtype, (None, *shape))
+                for name, (dtype, shape) in shapes.items()
             }
         }
-        self._columns["samples"]["outputs"] = column(
-            path, root, "samples/outputs", np.dtype("<i4"), (None, self.network_info.classes)
-        )
         for name, wanted in schema.EVENT_TABLES.items():
             if name in schema.tables_of(self.detail):
                 self._columns[name] = {
@@ -239,17 +240,17 @@ class Trace(Opened):
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Labels, int64 (samples,); −1 where not known."""
+        """Labels, int64 (samples,) or, of pixels, (samples, height, width); −1 where not known."""
         return self._sample_column("label")
 
     @property
     def predictions(self) -> NDArray[np.int64]:
-        """Predicted classes, int64 (samples,)."""
+        """Predicted classes, int64, of the shape of the labels."""
         return self._sample_column("prediction")
 
     @property
     def outputs(self) -> NDArray[np.int32]:
-        """Sums of the last layer, int32 (samples, classes)."""
+        """Sums of the last layer, int32 (samples, read-out neurons)."""
         return self._sample_column("outputs")
 
     @property
@@ -281,10 +282,21 @@ class Trace(Opened):
 
     @property
     def accuracy(self) -> float | None:
-        """Share of labelled samples predicted as labelled; None without labels."""
+        """Share of labelled samples (or pixels) predicted as labelled; None without labels."""
         labels, predictions = self.labels, self.predictions
         known = labels >= 0
         return float((labels == predictions)[known].mean()) if known.any() else None
+
+    @property
+    def dice(self) -> float | None:
+        """Dice of the pixels of class 1, see ``Run.dice``; None without labelled pixels."""
+        labels, predictions = self.labels, self.predictions
+        known = labels >= 0
+        if not self.network_info.pixels or not known.any():
+            return None
+        wanted, found = labels[known] == 1, predictions[known] == 1
+        either = int(found.sum()) + int(wanted.sum())
+        return 2 * int((found & wanted).sum()) / either if either else 1.0
 
     # --- counts
 
@@ -466,10 +478,10 @@ class Trace(Opened):
         ------
         dict of arrays, shape (events,), int64 and int32
             ``sample``; ``tick`` at which the packet reached the core; ``core``;
-            ``layer`` of the target, 1 is the first after the input; ``source``,
-            flat in the output of the layer before; ``target``, flat in the
-            layer before its pool; ``level`` (the payload); ``weight``.
-            In order of delivery, then ascending target.
+            ``layer`` of the target, 1 is the first after the input, and
+            ``source_layer``, 0 is the input; ``source``, flat in the output of
+            its layer; ``target``, flat in the layer before its pool; ``level``
+            (the payload); ``weight``.  In order of delivery, then ascending target.
 
         Raises
         ------
@@ -480,12 +492,10 @@ class Trace(Opened):
         if batch < 1:
             raise TraceError(f"batch is {batch}; must be at least 1")
         expansion = Expansion(self.mapping(network))
-        sizes = np.array([0, *(network.stages[s.stage].inputs for s in self.slices)])
         for packets in packet_blocks(self, Choice.of(self, sample, ticks, layer, core)):
             spikes = packets["payload"] != 0
             chosen = {name: values[spikes] for name, values in packets.items()}
-            target = chosen["target"].astype(np.int64)
-            if (target >= len(sizes)).any() or (chosen["neuron"] >= sizes[target]).any():
+            if not expansion.fits(chosen):
                 raise TraceError(f"{self.path}: /packets names a core or neuron that is not there")
             yield from expansion.expand(chosen, batch)
 

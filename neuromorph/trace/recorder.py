@@ -60,8 +60,6 @@ class Recorder:
         Unknown detail, mode or compression, a mapping that splits a fan-in, or
         a file that cannot be written (names file and reason); the latter from
         any method.
-    NetworkError
-        A network that joins layers, or classifies every pixel.
     MissingDependencyError
         lz4 or zstd without hdf5plugin.
     """
@@ -85,7 +83,6 @@ class Recorder:
             raise TraceError(f"trace mode is {mode!r}; choose one of {', '.join(schema.MODES)}")
         if detail in schema.TIMED_DETAILS and mode != "timed":
             raise TraceError(f"mode {mode!r} has no {detail} to record; use mode 'timed'")
-        mapping.network.check_plain("a trace")
         split = next((s.layer for s in mapping.slices if not s.owns), None)
         if split is not None:
             raise TraceError(
@@ -170,7 +167,7 @@ class Recorder:
         tally : Tally
         counts : Counts
             With the time of the run, if it is over.
-        labels : int64 array, shape (batch,), optional
+        labels : int64 array, shape (batch,) or, of pixels, (batch, height, width), optional
             −1 is written where the label is not known.
         """
         if self.mode == "timed" and (tally.started is None or tally.finished is None):

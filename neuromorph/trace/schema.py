@@ -38,6 +38,7 @@ __all__ = [
     "Detail",
     "LayerInfo",
     "NetworkInfo",
+    "SourceInfo",
     "chip_json",
     "network_info",
     "tables_of",
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 FORMAT = "neuromorph-trace"
-VERSION = (1, 1)
+VERSION = (1, 2)
 
 Detail = Literal["counts", "spikes", "packets", "hops"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
@@ -125,10 +126,18 @@ Positive = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
 Shape3 = tuple[Positive, Positive, Positive]
 
 
-class LayerInfo(msgspec.Struct, frozen=True):
+class SourceInfo(msgspec.Struct, frozen=True):
+    """A layer that another hears, 0 is the input; each pixel as a square of ``upsample`` pixels."""
+
+    layer: Annotated[int, msgspec.Meta(ge=0, le=1000)]
+    upsample: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+
+
+class LayerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """A layer as the trace knows it; shapes are (channels, rows, columns).
 
     ``n`` is N of the levels that leave the layer, None for the read-out.
+    ``sources`` are joined along channels; empty: the layer before, as it is.
     """
 
     name: str
@@ -136,6 +145,7 @@ class LayerInfo(msgspec.Struct, frozen=True):
     sum_shape: Shape3
     output_shape: Shape3
     n: Annotated[int, msgspec.Meta(ge=0, le=8)] | None
+    sources: Annotated[tuple[SourceInfo, ...], msgspec.Meta(max_length=1000)] = ()
 
     @property
     def outputs(self) -> int:
@@ -164,8 +174,34 @@ class NetworkInfo(msgspec.Struct, frozen=True):
 
     @property
     def classes(self) -> int:
-        """Number of read-out neurons."""
+        """Number of classes: channels of the read-out."""
+        return self.layers[-1].output_shape[0]
+
+    @property
+    def outputs(self) -> int:
+        """Number of read-out neurons: one a class, or one a class and pixel."""
         return self.layers[-1].outputs
+
+    @property
+    def pixels(self) -> tuple[int, ...]:
+        """(rows, columns) where every pixel is classified, else ()."""
+        _, rows, columns = self.layers[-1].output_shape
+        return () if (rows, columns) == (1, 1) else (rows, columns)
+
+    @property
+    def heard(self) -> list[tuple[SourceInfo, ...]]:
+        """What each layer hears."""
+        return [
+            layer.sources or (SourceInfo(layer=index, upsample=1),)
+            for index, layer in enumerate(self.layers)
+        ]
+
+    def shape(self, layer: int) -> tuple[int, int, int]:
+        """(channels, rows, columns) of what leaves a layer; 0 is the input."""
+        if layer:
+            return self.layers[layer - 1].output_shape
+        channels, rows, columns = (*self.input_shape, 1, 1)[:3]
+        return channels, rows, columns
 
     @property
     def spiking_sizes(self) -> list[int]:
@@ -188,8 +224,13 @@ def network_info(network: Network) -> NetworkInfo:
                 sum_shape=s.sum_shape,
                 output_shape=s.output_shape,
                 n=None if s.levels is None else s.levels.n,
+                sources=tuple(
+                    SourceInfo(layer=source.stage + 1, upsample=source.upsample)
+                    for source in s.sources
+                    if s.joins or source.stage != index - 1
+                ),
             )
-            for s in network.stages
+            for index, s in enumerate(network.stages)
         ],
     )
 

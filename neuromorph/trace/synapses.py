@@ -6,12 +6,13 @@ events, in ascending order of the target neuron.
 
 For input position (Y, X) a kernel tap (ky, kx) belongs to the neuron at
 y = (Y + padding − ky · dilation) / stride, if that is a whole number inside the slice;
-likewise x.
+likewise x.  Of an up-sampled layer every neuron stands for a square of positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,68 +24,84 @@ from neuromorph.network import Stage
 __all__ = ["EVENT_COLUMNS", "Expansion"]
 
 Ints = NDArray[np.int64]
-Events = tuple[Ints, NDArray[np.int32], NDArray[np.int32]]  # of packets: number, target, weight
-Tables = tuple[Ints, Ints, NDArray[np.int32], NDArray[np.int32]]
+Int32s = NDArray[np.int32]
+Events = tuple[Ints, Int32s, Int32s]  # of packets: number, target, weight
+Tables = tuple[Ints, Ints, Int32s, Int32s]
 
 LARGEST_TABLE = 1 << 24  # synapses that are kept one by one, 8 bytes each
 TABLE_PART = 1 << 12  # input neurons whose synapses are made in one go
 
-EVENT_COLUMNS = ("sample", "tick", "core", "layer", "source", "target", "level", "weight")
+EVENT_COLUMNS = (
+    "sample", "tick", "core", "layer", "source_layer", "source", "target", "level", "weight",
+)  # fmt: skip
 
 
 class Expansion:
-    """Tables of all synapses of a mapping, by table row and input channel.
+    """Tables of all synapses of a mapping, by port and input channel.
 
-    A kernel is stored once for all the positions it is used at, so that memory
-    does not grow with the image.
+    A *port* is a table row with one of the layers it hears.  A kernel is stored
+    once for all the positions it is used at, so that memory does not grow with
+    the image.
     """
 
     def __init__(self, mapping: Mapping) -> None:
         stages = mapping.network.stages
-        rows = mapping.rows
-        self._core = mapping.row_cores
-        self._layer = np.zeros(rows, np.int64)
-        self._area = np.ones(rows, np.int64)  # positions of one input channel
-        self._image_width = np.ones(rows, np.int64)
-        self._sum_width = np.ones(rows, np.int64)
-        self._stride, self._padding = np.ones((2, rows), np.int64), np.zeros((2, rows), np.int64)
-        self._low, self._high = np.zeros((2, rows), np.int64), np.ones((2, rows), np.int64)
-        self._first = np.zeros(rows, np.int64)  # place of channel 0 in ``_edges``
-        self._inputs = np.zeros(rows, np.int64)
-        self._seen = [np.zeros(0, np.int64)]  # inputs that reach each row
-        self._all = 0  # synapses that all inputs together have at all rows, at most
-        self._looked = 0
-        self._tables: Tables | None = None
-        kernels: dict[tuple[int, tuple[int, int]], int] = {}
-        sizes: dict[tuple[int, tuple[int, int]], int] = {}  # non-zero weights
-        parts: list[tuple[Ints, ...]] = []
+        self._sender = np.array([0, *(s.stage + 1 for s in mapping.slices)])  # layer of each row
+        self._port = np.full((mapping.rows, len(stages)), -1)  # of (row, layer of the sender)
+        kernels: dict[tuple[int, tuple[int, int]], tuple[int, Ints]] = {}
+        parts: list[tuple[Int32s, ...]] = []
         edges: list[Ints] = []
+        seen: list[Ints] = []  # inputs that reach each port
+        about: list[tuple[int, ...]] = []
         places = entries = 0
+        self._all = 0  # synapses that all inputs together have at all ports, at most
         for row, s in enumerate(mapping.slices, start=1):
             stage = stages[s.stage]
-            self._layer[row] = s.stage + 1
-            self._area[row] = stage.input_shape[1] * stage.input_shape[2]
-            self._image_width[row] = stage.input_shape[2]
-            self._sum_width[row] = stage.sum_shape[2]
-            self._stride[:, row] = stage.stride
-            self._padding[:, row] = stage.padding
-            self._low[:, row] = s.sum_rows[0], s.sum_columns[0]
-            self._high[:, row] = s.sum_rows[1], s.sum_columns[1]
             key = (s.stage, s.channels)
             if key not in kernels:
-                kernels[key] = places
                 starts, table = _kernel(stage, s.channels)
+                kernels[key] = places, starts
                 edges.append(starts + entries)
                 parts.append(table)
                 places += len(starts)
                 entries += int(starts[-1])
-                sizes[key] = int(starts[-1])
-            self._first[row] = kernels[key]
-            self._inputs[row] = stage.inputs
-            numbers = np.arange(stage.inputs).reshape(stage.input_shape)
-            seen = numbers[:, slice(*s.input_rows), slice(*s.input_columns)].ravel()
-            self._seen.append(seen)
-            self._all += len(seen) // stage.input_shape[0] * sizes[key]
+            for source in stage.sources:
+                shape, first, up = stage.input_shape, 0, 1
+                if stage.joins:
+                    shape, first, up = source.shape, source.first, source.upsample
+                self._port[row, source.stage + 1] = len(about)
+                about.append(
+                    (
+                        int(mapping.row_cores[row]),
+                        s.stage + 1,
+                        kernels[key][0] + first,
+                        up,
+                        *shape,
+                        stage.sum_shape[2],
+                        *stage.stride,
+                        *stage.padding,
+                        *(edge[0] for edge in (s.sum_rows, s.sum_columns)),
+                        *(edge[1] for edge in (s.sum_rows, s.sum_columns)),
+                    )
+                )
+                numbers = np.arange(prod(shape)).reshape(shape)
+                rows, columns = (
+                    slice(edge[0] // up, -(-edge[1] // up))
+                    for edge in (s.input_rows, s.input_columns)
+                )
+                seen.append(numbers[:, rows, columns].ravel())
+                starts = kernels[key][1]
+                synapses = int(starts[first + shape[0]] - starts[first])
+                self._all += len(seen[-1]) // shape[0] * up * up * synapses
+        table_of = np.array(about).T.reshape(16, -1)
+        self._core, self._layer, self._first, self._up = table_of[:4]
+        self._area, self._width = table_of[5] * table_of[6], table_of[6]
+        self._inputs = table_of[4] * self._area
+        self._sum_width, self._stride, self._padding = table_of[7], table_of[8:10], table_of[10:12]
+        self._low, self._high = table_of[12:14], table_of[14:16]
+        self._seen = seen
+        self._looked = 0
+        self._tables: Tables | None = None
         self._edges = np.concatenate(edges)
         target, tap_y, tap_x, rest_y, rest_x, weight = (
             np.concatenate([part[i] for part in parts]) for i in range(6)
@@ -92,9 +109,19 @@ class Expansion:
         self._target, self._weight = target, weight
         self._tap, self._rest = (tap_y, tap_x), (rest_y, rest_x)
         self._is_strided = any(s.stride != (1, 1) for s in stages)
+        self._is_upsampled = bool((self._up > 1).any())
         self._is_point = all(s.weights.shape[2:] == (1, 1) for s in stages) and all(
             s.sum_shape[1:] == (1, 1) and s.input_shape[1:] == (1, 1) for s in stages
         )
+
+    def fits(self, packets: dict[str, NDArray[Any]]) -> bool:
+        """Whether rows and neurons are there, and the targets hear the sources."""
+        source, target = packets["source"].astype(np.int64), packets["target"].astype(np.int64)
+        if (np.maximum(source, target) >= len(self._sender)).any():
+            return False
+        port = self._port[target, np.minimum(self._sender[source], self._port.shape[1] - 1)]
+        is_heard = (port >= 0) & (self._sender[source] < self._port.shape[1])
+        return bool((is_heard & (packets["neuron"] < self._inputs[port])).all())
 
     def expand(self, packets: dict[str, NDArray[Any]], batch: int) -> Iterator[dict[str, Ints]]:
         """Events of spike packets, at most about ``batch`` at a time.
@@ -109,12 +136,13 @@ class Expansion:
         ------
         dict of int arrays, shape (events,), names :data:`EVENT_COLUMNS`
         """
-        row = packets["target"].astype(np.int64)
+        layer = self._sender[packets["source"].astype(np.int64)]
+        port = self._port[packets["target"].astype(np.int64), layer]
         neuron = packets["neuron"].astype(np.int64)
-        place = self._first[row] + neuron // self._area[row]
-        ends = np.cumsum(self._edges[place + 1] - self._edges[place])
+        place = self._first[port] + neuron // self._area[port]
+        ends = np.cumsum((self._edges[place + 1] - self._edges[place]) * self._up[port] ** 2)
         done, first = 0, 0
-        while first < len(row):
+        while first < len(port):
             last = max(int(np.searchsorted(ends, done + batch, side="right")), first + 1)
             cut = slice(first, last)
             part = {name: values[cut] for name, values in packets.items()}
@@ -124,29 +152,29 @@ class Expansion:
                 # so many were made one by one that all of them would have been made by now
                 if self._tables is None:
                     self._tables = self._all_events()
-                events = self._look_up(row[cut], neuron[cut])
+                events = self._look_up(port[cut], neuron[cut])
             else:
-                events = self._compute(row[cut], neuron[cut])
-            lengths, target, weight = events
-            yield self._columns(part, row[cut], neuron[cut], lengths, target, weight)
+                events = self._compute(port[cut], neuron[cut])
+            yield self._columns(part, port[cut], layer[cut], *events)
             done, first = int(ends[last - 1]), last
 
     def _columns(
         self,
         packets: dict[str, NDArray[Any]],
-        row: Ints,
-        neuron: Ints,
+        port: Ints,
+        layer: Ints,
         lengths: Ints,
-        target: NDArray[np.int32],
-        weight: NDArray[np.int32],
+        target: Int32s,
+        weight: Int32s,
     ) -> dict[str, Ints]:
         """What an event takes from its packet, beside what it takes from its synapse."""
         of_packet: dict[str, NDArray[Any]] = {
             "sample": packets["sample"].astype(np.int64),
             "tick": packets["delivered"].astype(np.int64, copy=False),
-            "core": self._core[row].astype(np.int32),
-            "layer": self._layer[row].astype(np.int32),
-            "source": neuron.astype(np.int32),
+            "core": self._core[port].astype(np.int32),
+            "layer": self._layer[port].astype(np.int32),
+            "source_layer": layer.astype(np.int32),
+            "source": packets["neuron"].astype(np.int32),
             "level": packets["payload"].astype(np.int32),
         }
         events: dict[str, NDArray[Any]] = {}
@@ -155,24 +183,38 @@ class Expansion:
         events |= {"target": target, "weight": weight}
         return {name: events[name] for name in EVENT_COLUMNS}
 
-    def _compute(self, row: Ints, neuron: Ints) -> Events:
+    def _compute(self, port: Ints, neuron: Ints) -> Events:
         """Events of each packet: how many, their targets and weights."""
-        place = self._first[row] + neuron // self._area[row]
+        channel, place = np.divmod(neuron, self._area[port])
+        y, x = np.divmod(place, self._width[port])
+        if not self._is_upsampled:
+            return self._at(port, channel, (y, x))
+        up = self._up[port]
+        number, place = _counted(up * up)  # every pixel of the square of a packet
+        down, right = np.divmod(place, up[number])
+        pixel = y[number] * up[number] + down, x[number] * up[number] + right
+        lengths, target, weight = self._at(port[number], channel[number], pixel)
+        packet = np.repeat(number, lengths)
+        order = np.lexsort((target, packet))  # stable: of one target pixel after pixel
+        return np.bincount(packet, minlength=len(port)), target[order], weight[order]
+
+    def _at(self, port: Ints, channel: Ints, pixel: tuple[Ints, Ints]) -> Events:
+        """Events of a neuron that stands for one arriving pixel."""
+        place = self._first[port] + channel
         start = self._edges[place]
         lengths = self._edges[place + 1] - start
         entry = _ranges(start, lengths)
         if self._is_point:
             return lengths, self._target[entry], self._weight[entry]
         inside = np.ones(len(entry), bool)
-        base = np.zeros(len(row), np.int64)
-        places = np.divmod(neuron % self._area[row], self._image_width[row])
-        for axis, width in ((0, self._sum_width[row]), (1, 1)):
+        base = np.zeros(len(port), np.int64)
+        for axis, width in ((0, self._sum_width[port]), (1, 1)):
             # of (place + padding − tap) / stride the whole part, and whether it is whole
-            at, rest = np.divmod(places[axis] + self._padding[axis][row], self._stride[axis][row])
+            at, rest = np.divmod(pixel[axis] + self._padding[axis][port], self._stride[axis][port])
             base += at * width
             tap = self._tap[axis][entry]
-            inside &= tap <= np.repeat((at - self._low[axis][row]).astype(np.int32), lengths)
-            inside &= tap > np.repeat((at - self._high[axis][row]).astype(np.int32), lengths)
+            inside &= tap <= np.repeat((at - self._low[axis][port]).astype(np.int32), lengths)
+            inside &= tap > np.repeat((at - self._high[axis][port]).astype(np.int32), lengths)
             if self._is_strided:
                 inside &= self._rest[axis][entry] == np.repeat(rest.astype(np.int32), lengths)
         ends = np.concatenate([[0], np.cumsum(inside)])
@@ -183,28 +225,34 @@ class Expansion:
         return lengths, target, self._weight[entry]
 
     def _all_events(self) -> Tables:
-        """The events of every input neuron at every row, made once."""
-        rows = np.repeat(np.arange(len(self._seen)), [len(seen) for seen in self._seen])
+        """The events of every input neuron at every port, made once."""
+        ports = np.repeat(np.arange(len(self._seen)), [len(seen) for seen in self._seen])
         neurons = np.concatenate(self._seen)
         parts = []
-        for start in range(0, len(rows), TABLE_PART):
+        for start in range(0, len(ports), TABLE_PART):
             cut = slice(start, start + TABLE_PART)
-            parts.append(self._compute(rows[cut], neurons[cut]))
+            parts.append(self._compute(ports[cut], neurons[cut]))
         lengths, targets, weights = (np.concatenate([p[i] for p in parts]) for i in range(3))
         first = np.concatenate([[0], np.cumsum(self._inputs)])
         numbers = np.zeros(first[-1], np.int64)
-        numbers[first[rows] + neurons] = lengths
+        numbers[first[ports] + neurons] = lengths
         return first, np.concatenate([[0], np.cumsum(numbers)]), targets, weights
 
-    def _look_up(self, row: Ints, neuron: Ints) -> Events:
+    def _look_up(self, port: Ints, neuron: Ints) -> Events:
         """As :meth:`_compute`, from the tables."""
         assert self._tables is not None
         first, edges, targets, weights = self._tables
-        place = first[row] + neuron
+        place = first[port] + neuron
         start = edges[place]
         lengths = edges[place + 1] - start
         entry = _ranges(start, lengths)
         return lengths, targets[entry], weights[entry]
+
+
+def _counted(lengths: Ints) -> tuple[Ints, Ints]:
+    """Each number as often as its length says, and 0, 1, … within each."""
+    number = np.repeat(np.arange(len(lengths)), lengths)
+    return number, _ranges(np.zeros(len(lengths), np.int64), lengths)
 
 
 def _ranges(starts: Ints, lengths: Ints) -> Ints:

@@ -229,6 +229,7 @@ def _packets(trace: Trace, counts: Counts, spikes_fit: bool) -> Iterator[tuple[i
     stage = np.array([-1, *(s.stage for s in trace.slices)])
     sizes = np.array(trace.network_info.spiking_sizes)
     starts = np.concatenate([[0], np.cumsum(sizes)])
+    heard = _heard(trace.network_info)
     owner = neuron_rows(trace.network_info, trace.slices)
     start = trace.started_ticks
     found = {
@@ -255,8 +256,8 @@ def _packets(trace: Trace, counts: Counts, spikes_fit: bool) -> Iterator[tuple[i
             yield 22, "/packets has a sample, source or target that is not there"
             return
         layer = stage[source] + 1
-        if (stage[target] != layer).any():
-            yield 22, "/packets has a packet to a core of another layer than the next"
+        if not heard[stage[target], layer].all():
+            yield 22, "/packets has a packet to a core of a layer that does not hear its source"
             return
         if ((neuron >= sizes[layer]) & ~is_token).any():
             yield 22, "/packets has a neuron that its layer does not have"
@@ -297,6 +298,14 @@ def _packets(trace: Trace, counts: Counts, spikes_fit: bool) -> Iterator[tuple[i
             if action.endswith("_out") and trace.chip.routing == "multicast":
                 continue  # one of them is delivered to several cores
             yield from _agree(23, "/packets", action, tally, counts)
+
+
+def _heard(info: NetworkInfo) -> NDArray[np.bool_]:
+    """Whether a layer (row; the last stands for the input port) hears another (column)."""
+    heard = np.zeros((len(info.layers) + 1, len(info.layers) + 1), bool)
+    for index, sources in enumerate(info.heard):
+        heard[index, [source.layer for source in sources]] = True
+    return heard
 
 
 def _matched(trace: Trace, starts: Ints, sample: Ints, place: Ints, payload: Ints) -> bool:

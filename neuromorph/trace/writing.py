@@ -120,9 +120,10 @@ class Writer:
             self._write_time(counts)
         if self._detail != "counts":
             self._write_spikes(inputs, tally)
+        predictions = self._mapping.network.predict(tally.outputs)
         columns: dict[str, NDArray[Any]] = {
-            "label": np.full(number, -1, np.int64) if labels is None else labels,
-            "prediction": self._mapping.network.predict(tally.outputs),
+            "label": np.full(predictions.shape, -1, np.int64) if labels is None else labels,
+            "prediction": predictions,
             "outputs": tally.outputs,
         }
         if tally.started is not None and tally.finished is not None:

@@ -132,13 +132,13 @@ case(21, "/packets has one sent before its sample starts")(put("packets/sent", 1
 case(22, "/packets has a sample, source or target that is not there")(put("packets/sample", 61, 3))
 case(22, "/packets has a sample, source or target that is not there")(put("packets/source", 0, 4))
 case(22, "/packets has a sample, source or target that is not there")(put("packets/target", 0, 4))
-case(22, "/packets has a packet to a core of another layer than the next")(
+case(22, "/packets has a packet to a core of a layer that does not hear")(
     put("packets/target", 0, 3)
 )
-case(22, "/packets has a packet to a core of another layer than the next")(
+case(22, "/packets has a packet to a core of a layer that does not hear")(
     put("packets/target", 13, 0)
 )
-case(22, "/packets has a packet to a core of another layer than the next")(
+case(22, "/packets has a packet to a core of a layer that does not hear")(
     put("packets/source", 21, 3)
 )
 case(22, "/packets has a neuron that its layer does not have")(put("packets/neuron", 21, 8))
