@@ -22,7 +22,7 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["layer_key", "mix", "step_key", "uniform", "weight_keys"]
+__all__ = ["layer_key", "mix", "step_key", "step_uniform", "uniform", "weight_keys"]
 
 _MASK = 0xFFFFFFFF
 
@@ -41,7 +41,7 @@ def mix(x: int) -> int:
 def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
     with np.errstate(over="ignore"):  # NumPy warns when a scalar wraps, which it should
         x = x ^ (x >> np.uint32(16))
-        x = x * np.uint32(0x7FEB352D)
+        x *= np.uint32(0x7FEB352D)
         x ^= x >> np.uint32(15)
         x *= np.uint32(0x846CA68B)
         x ^= x >> np.uint32(16)
@@ -73,5 +73,10 @@ def uniform(seed: int, layer: int, step: int, indices: ArrayLike) -> NDArray[np.
     dtype('float32')
     """
     key = layer_key(seed, layer)
-    bits = _mix(weight_keys(key, indices) ^ np.uint32(step_key(key, step)))
+    return step_uniform(weight_keys(key, indices), step_key(key, step))
+
+
+def step_uniform(keys: NDArray[np.uint32], key: int) -> NDArray[np.float32]:
+    """The same from the :func:`weight_keys` of a layer and the :func:`step_key` of a step."""
+    bits = _mix(keys ^ np.uint32(key))
     return (bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)

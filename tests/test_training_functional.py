@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from neuromorph import draws, levels
 from neuromorph.errors import LevelError
 from neuromorph.levels import Levels
+from neuromorph.training import functional
 from neuromorph.training.functional import phi, transition, uniform, weight_keys, window
 
 SPACES = [0, 1, 2, 3, 5]
@@ -75,7 +76,9 @@ def test_impossible_settings_are_refused(n, r, a):
 @pytest.mark.parametrize(
     ("seed", "layer", "step"), [(0, 0, 0), (1, 3, 7), (2**63 + 5, 2**32 - 1, 10**6), (123, 1, 1)]
 )
-def test_draws_equal_numpy_bit_for_bit(seed, layer, step):
+@pytest.mark.parametrize("by_torch", [False, True], ids=["cpu", "other devices"])
+def test_draws_equal_numpy_bit_for_bit(seed, layer, step, by_torch, monkeypatch):
+    monkeypatch.setattr(functional, "_by_numpy", lambda tensor: not by_torch)
     keys = weight_keys(seed, layer, 70_001, torch.device("cpu"))
     ours = uniform(keys, seed, layer, step).numpy()
     wanted = draws.uniform(seed, layer, step, np.arange(70_001))
@@ -84,10 +87,12 @@ def test_draws_equal_numpy_bit_for_bit(seed, layer, step):
     assert np.array_equal(uniform(keys, seed, layer, step).numpy(), wanted)  # keys are left alone
 
 
+@pytest.mark.parametrize("by_torch", [False, True], ids=["cpu", "other devices"])
 @pytest.mark.parametrize("kind", ["tanh", "unbiased"])
 @pytest.mark.parametrize("m", [0.5, 3.0, 10.0])
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
-def test_dst_equals_levels(n, m, kind):
+def test_dst_equals_levels(n, m, kind, by_torch, monkeypatch):
+    monkeypatch.setattr(functional, "_by_numpy", lambda tensor: not by_torch)
     rng = np.random.default_rng(n)
     space = Levels(n)
     now = rng.choice(space.levels, 20_000)

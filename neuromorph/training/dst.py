@@ -26,6 +26,12 @@ _BITS: dict[Increments, int] = {
     "adam": 64,
     "adam8": 2 * moments.BITS,
 }
+_MOMENTS: dict[Increments, tuple[str, ...]] = {
+    "momentum": ("first",),
+    "adam": ("first", "second"),
+}
+# Weights moved at a time on a CPU: all intermediate results stay in its cache.
+_BLOCK = 1 << 17
 # Draws that round quantised moments are numbered apart from those of the transitions.
 _ROUNDING_DRAWS = 0x20000
 
@@ -170,24 +176,45 @@ class DST(torch.optim.Optimizer):
             parameter += _increment(parameter.grad, state, "adam", group, None)
             return
         rule: Increments = group["increments"]
-        rounding = self._draw(parameter, group, _ROUNDING_DRAWS) if rule == "adam8" else None
-        increment = _increment(parameter.grad, state, rule, group, rounding)
-        if group["n"] is None:
-            parameter += increment
-            if group["limit"] is not None:
-                parameter.clamp_(-group["limit"], group["limit"])
+        flat, gradient = parameter.view(-1), parameter.grad.reshape(-1)  # type: ignore[union-attr]
+        if rule == "adam8":
+            rounding = self._draw(parameter, group, _ROUNDING_DRAWS, slice(None))
+            increment = _increment(gradient, state, rule, group, rounding)
+            self._take(parameter, flat, increment, group, slice(None))
             return
-        draw = self._draw(parameter, group, 0)
-        transition(parameter, increment, draw, group["n"], m=group["m"], kind=group["kind"])
+        kept = {
+            name: _moment(state, name, parameter).view(-1) for name in _MOMENTS.get(rule, ())
+        }
+        size = _BLOCK if parameter.device.type == "cpu" else flat.numel()
+        for start in range(0, flat.numel(), size):
+            part = slice(start, start + size)
+            moments_of_part = {name: moment[part] for name, moment in kept.items()}
+            increment = _increment(
+                gradient[part], {"step": state["step"], **moments_of_part}, rule, group, None
+            )
+            self._take(parameter, flat, increment, group, part)
 
-    def _draw(self, parameter: Tensor, group: dict[str, Any], apart: int) -> Tensor:
-        """Draws of this step; ``apart`` numbers those of another purpose."""
+    def _take(
+        self, parameter: Tensor, flat: Tensor, increment: Tensor, group: dict[str, Any], part: slice
+    ) -> None:
+        """Move a part of a flat parameter by its increment: hop, or add and stay inside limits."""
+        weights = flat[part]
+        if group["n"] is None:
+            weights += increment
+            if group["limit"] is not None:
+                weights.clamp_(-group["limit"], group["limit"])
+            return
+        draw = self._draw(parameter, group, 0, part)
+        transition(weights, increment, draw, group["n"], m=group["m"], kind=group["kind"])
+
+    def _draw(self, parameter: Tensor, group: dict[str, Any], apart: int, part: slice) -> Tensor:
+        """Draws of this step for a part; ``apart`` numbers those of another purpose."""
         seed, layer, step = group["seed"], group["layer"] + apart, self.state[parameter]["step"]
         keys = self._keys.get((parameter, apart))
         if keys is None:
             keys = weight_keys(seed, layer, parameter.numel(), parameter.device)
             self._keys[parameter, apart] = keys
-        return uniform(keys, seed, layer, step)
+        return uniform(keys[part], seed, layer, step)
 
 
 @torch.no_grad()
@@ -224,7 +251,7 @@ def _increment(
     step = state["step"]
     scale = group["lr"] / (1 - beta1**step)
     root = second.div(1 - beta2**step).sqrt_().add_(group["eps"])
-    increment = (first / root).mul_(-scale)
+    increment = torch.div(first, root, out=root).mul_(-scale)
     if rounding is not None:
         moments.store(state, first, second, rounding)
     return increment

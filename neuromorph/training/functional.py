@@ -136,10 +136,13 @@ def weight_keys(seed: int, layer: int, count: int, device: torch.device) -> Tens
 def uniform(keys: Tensor, seed: int, layer: int, step: int) -> Tensor:
     """Draws of one step, float32 in [0, 1), equal to ``draws.uniform`` bit for bit.
 
-    ``keys`` are those of :func:`weight_keys`.  int32 arithmetic wraps like
-    uint32; right shifts are made logical by masks.
+    ``keys`` are those of :func:`weight_keys`.  On a CPU NumPy's definition makes
+    them; elsewhere int32 arithmetic, which wraps like uint32, with right shifts made
+    logical by masks.
     """
     key = draws.step_key(draws.layer_key(seed, layer), step)
+    if _by_numpy(keys):
+        return torch.from_numpy(draws.step_uniform(keys.numpy().view(np.uint32), key))
     x = keys ^ _signed(key)
     x ^= (x >> 16) & 0xFFFF
     x *= _signed(0x7FEB352D)
@@ -147,6 +150,11 @@ def uniform(keys: Tensor, seed: int, layer: int, step: int) -> Tensor:
     x *= _signed(0x846CA68B)
     x ^= (x >> 16) & 0xFFFF
     return ((x >> 8) & 0xFFFFFF).to(torch.float32).mul_(2.0**-24)
+
+
+def _by_numpy(tensor: Tensor) -> bool:
+    """Whether NumPy, where the definitions are, can work on the tensor itself."""
+    return tensor.device.type == "cpu"
 
 
 def _signed(value: int) -> int:
@@ -164,11 +172,9 @@ def transition(
 ) -> None:
     """One discrete state transition of ``weights``, in place (§4).
 
-    The same transitions as ``levels.dst``: τ is compared with the draw in
-    float64, where tanh of torch and NumPy may differ in the last of 53 bits,
-    while draws have 24, so that a disagreement needs τ within 2⁻⁵³ of a
-    multiple of 2⁻²⁴.  Most weights are settled by a float32 bound
-    τ ≤ max(m, 1)·|ΔW|/Δz; only those that may move are looked at in float64.
+    The same transitions as ``levels.dst``, which makes them on a CPU.  Most
+    weights are settled by a float32 bound τ ≤ max(m, 1)·|ΔW|/Δz; only those that may
+    move are looked at in float64.
 
     Parameters
     ----------
@@ -186,12 +192,32 @@ def transition(
     space = Levels(n)
     flat, moves, draw = weights.view(-1), increments.reshape(-1), draw.reshape(-1)
     bound = (max(m, 1.0) if kind == "tanh" else 1.0) / space.step * (1 + 1e-5)
+    if not _by_numpy(flat):
+        _transition(flat, moves, draw, n, m, kind, bound)
+        return
+    values, rates, even = flat.numpy(), moves.numpy(), draw.numpy()
+    index = np.flatnonzero(even <= np.abs(rates) * np.float32(bound))
+    before = (values[index] * space.maximum).astype(space.dtype)
+    after = levels.dst(before, rates[index], even[index], n, m=m, transition=kind)
+    values[index] = after / np.float32(space.maximum)
+
+
+def _transition(
+    flat: Tensor, moves: Tensor, draw: Tensor, n: int, m: float, kind: Transition, bound: float
+) -> None:
+    """``levels.dst`` in torch, for other devices, on flat tensors.
+
+    τ is compared with the draw in float64, where tanh of torch and NumPy may differ in the
+    last of 53 bits, while draws have 24: a disagreement needs τ within 2⁻⁵³ of a multiple
+    of 2⁻²⁴.
+    """
+    step = Levels(n).step
     index = (draw <= moves.abs() * bound).nonzero().squeeze(1)
     value, rho = flat[index].double(), moves[index].double()
     rho = torch.where(rho >= 0, torch.minimum(1 - value, rho), torch.maximum(-1 - value, rho))
-    kappa = torch.trunc(rho / space.step)
-    nu = rho - kappa * space.step
-    fraction = nu.abs() / space.step
+    kappa = torch.trunc(rho / step)
+    nu = rho - kappa * step
+    fraction = nu.abs() / step
     tau = torch.tanh(m * fraction) if kind == "tanh" else fraction
     kappa += torch.sign(nu) * (draw[index].double() < tau)
-    flat[index] = (value + kappa * space.step).to(flat.dtype)
+    flat[index] = (value + kappa * step).to(flat.dtype)
