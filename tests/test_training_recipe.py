@@ -64,6 +64,7 @@ def test_hash_covers_what_decides_the_outcome():
     base = parse_recipe(TEXT).sha256
     assert parse_recipe(TEXT.replace('"tiny"', '"other"')).sha256 == base
     assert parse_recipe(TEXT + "seeds = 3").sha256 == base
+    assert parse_recipe(TEXT + "test_each_epoch = true").sha256 == base
     assert parse_recipe(TEXT.replace("rate = 0.1", "rate = 0.2")).sha256 != base
     assert parse_recipe(TEXT).with_epochs(3).sha256 != base
     assert parse_recipe(TEXT).with_epochs(None).sha256 == base

@@ -112,6 +112,26 @@ def test_short_training_learns_and_measures(tmp_path):
     assert again.result == result
 
 
+def test_best_test_epoch_stands_apart_and_decides_nothing(tmp_path):
+    looking = parse_recipe(TEXT + "test_each_epoch = true")
+    seen = train_seeds(looking, 2, out=tmp_path / "seen", progress=False)
+    plain = train_seeds(RECIPE, 2, out=tmp_path / "plain", progress=False)
+    for key in ("test_accuracy", "validation_accuracy", "network"):
+        assert {**seen, "network": seen["network"]["hash"]}[key] == (
+            {**plain, "network": plain["network"]["hash"]}[key]
+        )
+    for seed in seen["seeds"]:
+        epochs = [entry["test_accuracy"] for entry in seed["history"]]
+        assert epochs[-1] == seed["test_accuracy"]
+        assert seed["best_test"]["test_accuracy"] == max(epochs)
+        assert epochs[seed["best_test"]["epoch"] - 1] == max(epochs)
+    best = np.mean([seed["best_test"]["test_accuracy"] for seed in seen["seeds"]])
+    assert seen["best_test_accuracy"]["mean"] == pytest.approx(best)
+    assert "chosen on the *test* images" in (tmp_path / "seen" / "card.md").read_text()
+    assert "best_test_accuracy" not in plain
+    assert "chosen on the *test* images" not in (tmp_path / "plain" / "card.md").read_text()
+
+
 def test_seeds_write_network_result_and_card(tmp_path):
     result = train_seeds(RECIPE, 2, out=tmp_path, progress=False)
     assert [seed["seed"] for seed in result["seeds"]] == [1, 2]

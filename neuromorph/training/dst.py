@@ -182,9 +182,7 @@ class DST(torch.optim.Optimizer):
             increment = _increment(gradient, state, rule, group, rounding)
             self._take(parameter, flat, increment, group, slice(None))
             return
-        kept = {
-            name: _moment(state, name, parameter).view(-1) for name in _MOMENTS.get(rule, ())
-        }
+        kept = {name: _moment(state, name, parameter).view(-1) for name in _MOMENTS.get(rule, ())}
         size = _BLOCK if parameter.device.type == "cpu" else flat.numel()
         for start in range(0, flat.numel(), size):
             part = slice(start, start + size)

@@ -192,6 +192,7 @@ class TrainingPart(_Part, frozen=True):
     epochs: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
     batch: Annotated[int, msgspec.Meta(ge=2, le=1 << 20)] = 100
     seeds: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5  # seeds 1 … seeds
+    test_each_epoch: bool = False  # for the best test epoch, reported apart; decides nothing
 
 
 class Recipe(_Part, frozen=True):
@@ -293,13 +294,15 @@ class Recipe(_Part, frozen=True):
 
     @property
     def sha256(self) -> str:
-        """Hash of all that decides the outcome: not name, description and number of seeds.
+        """Hash of all that decides the outcome: not name, description, number of seeds
+        and what is only looked at.
 
         Keys at their default are left out, so that a new key does not change old hashes.
         """
         plain = _chosen(self)
         plain.pop("description", None)
         plain["training"].pop("seeds", None)
+        plain["training"].pop("test_each_epoch", None)
         del plain["name"]
         return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 

@@ -72,7 +72,8 @@ def train_seeds(
         ``network`` (path, hash, seed, rule); ``test_accuracy``,
         ``validation_accuracy``, ``deployed_test_accuracy`` and
         ``best_validation_test_accuracy``, each ``{mean, sd}`` (sd null for one
-        seed); ``resting_fraction``, the mean; ``optimizer_bits_per_weight``
+        seed), and ``best_test_accuracy``, the best test epoch of each seed, if the
+        recipe looks; ``resting_fraction``, the mean; ``optimizer_bits_per_weight``
         and ``hidden_bits_per_weight``;
         ``seeds``: the :class:`Trained` result of each, learning curves
         included; ``versions``.
@@ -108,6 +109,8 @@ def train_seeds(
     spreads["best_validation_test_accuracy"] = _spread(
         [r["best_validation"]["test_accuracy"] for r in results]
     )
+    if all("best_test" in r for r in results):
+        spreads["best_test_accuracy"] = _spread([r["best_test"]["test_accuracy"] for r in results])
     network = _write_network(recipe, best, spreads["deployed_test_accuracy"], folder, out)
     result = {
         "name": recipe.name,

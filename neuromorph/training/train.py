@@ -57,7 +57,8 @@ class Trained:
     result : dict
         ``seed``, ``validation_accuracy``, ``test_accuracy``,
         ``deployed_test_accuracy`` (of ``deployed``), ``best_validation``
-        (epoch and both accuracies of the epoch best on validation), ``layers``
+        (epoch and both accuracies of the epoch best on validation), ``best_test``
+        (the same of the epoch best on test, if the recipe looks), ``layers``
         (see :func:`neuromorph.training.measure.measure_rest`, on the test
         images), ``resting_fraction`` (over all pairs),
         ``optimizer_bits_per_weight``, ``hidden_bits_per_weight`` (0 with DST)
@@ -174,6 +175,8 @@ class Training:
                 f"{number + 1} is {mean}{kept}; lower optimizer.rate or optimizer.float_rate"
             )
         entry = {"loss": mean, "validation_accuracy": self._accuracy("validation")}
+        if self.recipe.training.test_each_epoch:
+            entry["test_accuracy"] = self._accuracy("test")
         self.history.append(entry)
         if number == self._best_epoch:
             self.best = {k: v.clone() for k, v in self.model.state_dict().items()}
@@ -240,6 +243,10 @@ class Training:
             "layers": layers,
             "history": self.history,
         }
+        if all("test_accuracy" in entry for entry in self.history):
+            epoch = max(range(len(self.history)), key=lambda e: self.history[e]["test_accuracy"])
+            result["best_test"] = {"epoch": epoch + 1, **self.history[epoch]}
+            del result["best_test"]["loss"]
         if self.data.is_segmentation:
             result["test_dice"] = dice(self.model, *test)
             result["deployed_test_dice"] = dice(deployed, *test)
