@@ -35,7 +35,7 @@ from neuromorph.errors import NetworkError
 from neuromorph.events import format_table
 from neuromorph.levels import Levels
 from neuromorph.network import THRESHOLD_MAX, THRESHOLD_MIN, Network, Stage, load_network
-from neuromorph.network.forward import run_stage, windows
+from neuromorph.network.forward import arriving, run_stage, windows
 
 __all__ = [
     "BEST_WINDOW",
@@ -279,12 +279,13 @@ def geometry(
     samples = np.asarray(samples)
     if samples.ndim < 1 or len(samples) < 2:
         raise NetworkError("geometry correlates over samples; give at least two")
-    network.check_plain("geometry")
     rng = np.random.default_rng(seed)
-    levels: NDArray[Any] = network.encode(samples)
+    inputs: NDArray[Any] = network.encode(samples)
+    levels: list[NDArray[Any]] = []
     layers, notes, spread = [], [], []
     for index, stage in enumerate(network.stages):
-        patches = _patches(stage, levels, rng)
+        heard = arriving(stage, inputs, levels)
+        patches = _patches(stage, heard, rng)
         found = _of_neurons(stage, patches)
         if hidden:
             real = np.mean([h[index].reshape(len(stage.weights), -1) for h in hidden], axis=0)
@@ -297,9 +298,10 @@ def geometry(
                 f"{layer.name}: only {layer.same_signs:.0%} of the signs agree; the hidden weights "
                 "are of another run (another seed?)"
             )
-        if not stage.is_readout:
-            parts = np.array_split(levels, -(-len(levels) // CHUNK))
-            levels = np.concatenate([run_stage(stage, part) for part in parts])
+        if stage.levels is not None:
+            parts = np.array_split(heard, -(-len(heard) // CHUNK))
+            fired = [run_stage(stage, part).astype(stage.levels.dtype) for part in parts]
+            levels.append(np.concatenate(fired))
     return GeometryReport(
         network=network.name,
         samples=len(samples),

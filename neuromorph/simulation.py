@@ -186,8 +186,7 @@ def simulate(
     Raises
     ------
     NetworkError
-        Inputs of wrong shape, dtype or range; mode ``brian2`` for a network that
-        joins layers or classifies every pixel.
+        Inputs of wrong shape, dtype or range.
     SimulationError
         No samples, labels that are not one integer a sample, an unknown mode
         or detail, a detail or trace the mode does not have, or, in timed mode,

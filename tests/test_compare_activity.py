@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 
 import neuromorph as nm
-from networks import random_mapping, random_network, random_samples, roomy
+from networks import random_graph, random_mapping, random_network, random_samples, roomy
 from neuromorph.compare.activity import counts_of, measure
 from neuromorph.events import ACTIONS
 from neuromorph.mapping import check_fit
 
 
+@pytest.mark.parametrize("make", [random_network, random_graph])
 @pytest.mark.parametrize("seed", range(7100, 7112))
-def test_counts_of_any_mapping_are_those_of_a_run(seed, monkeypatch):
-    network, rng = random_network(seed), np.random.default_rng(seed)
+def test_counts_of_any_mapping_are_those_of_a_run(seed, make, monkeypatch):
+    network, rng = make(seed), np.random.default_rng(seed)
     samples = random_samples(network, rng, 5)
     monkeypatch.setattr("neuromorph.compare.activity.CHUNK", 2)
-    activity = measure(network, samples, np.zeros(5, int))
+    activity = measure(network, samples, np.zeros((5, *network.pixels), int))
     mapping = random_mapping(network, rng)
     while not all(s.owns for s in mapping.slices):  # partial sums are not linear in spikes
         mapping = random_mapping(network, rng)

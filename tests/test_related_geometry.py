@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import neuromorph as nm
+from networks import random_graph, random_samples, run_oracle
 from neuromorph.cli.main import main
 from neuromorph.data import load_data
 from neuromorph.errors import NetworkError
@@ -237,3 +238,30 @@ def test_snapshots_are_averaged(tmp_path):
     report = geometry(network, rng.integers(-1, 2, (20, 60)), hidden=[same, same])
     assert report.layers[0].angle_mean == pytest.approx(0, abs=1e-5)  # arccos near 1
     assert report.layers[0].sums_r == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_layer_that_joins_others_is_measured_on_what_it_hears(seed):
+    """Against itself every angle is 0 and sums are the same; levels correlate as the oracle's."""
+    network = random_graph(seed)
+    raw = random_samples(network, np.random.default_rng(seed), 12)
+    report = geometry(network, raw, hidden=[[s.weights.astype(float) for s in network.stages]])
+    oracle = run_oracle(network, raw)
+    for stage, layer, wanted in zip(network.stages, report.layers, oracle, strict=True):
+        assert layer.name == stage.name == wanted.name
+        if layer.sums_r is not None:
+            assert layer.sums_r == pytest.approx(1)
+        if stage.levels is None or stage.pool is not None:
+            continue
+        columns = [
+            np.moveaxis(values.reshape(-1, *stage.sum_shape), 1, -1).reshape(-1, len(stage.weights))
+            for values in (wanted.levels, wanted.sums)
+        ]
+        found = [
+            np.corrcoef(stage.directions[c] * columns[1][:, c], columns[0][:, c])[0, 1]
+            for c in range(len(stage.weights))
+            if all(column[:, c].std() > 0 for column in columns)
+        ]
+        # channels that never change are left out on both sides
+        if found:
+            assert layer.levels_r == pytest.approx(np.mean(found))

@@ -22,6 +22,7 @@ from neuromorph.events import Counts
 from neuromorph.kernels.counting import count
 from neuromorph.mapping import COUNTED, Form, Mapping, map_network, tabulate
 from neuromorph.network import Network, Stage
+from neuromorph.network.forward import arriving
 from neuromorph.simulation import simulate
 
 __all__ = ["Activity", "accumulator_bits", "counts_of", "measure"]
@@ -29,15 +30,17 @@ __all__ = ["Activity", "accumulator_bits", "counts_of", "measure"]
 Array = NDArray[np.int64]
 ROOM = 1 << 30  # of everything in a core: a whole layer fits
 CHUNK = 2000  # samples whose levels are held at a time
+CELLS = 1 << 26  # levels that are held at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Activity:
     """Sums over the samples, layer by layer.
 
-    ``spikes`` and ``units``: spikes, and spikes of payload ±1, of every neuron that sends
-    to the layer, int64 (inputs,).  ``active``: neurons that saw an event.  ``images``: the
-    samples, for mappings that split a fan-in; None stands for samples without a spike.
+    ``spikes`` and ``units``: spikes, and spikes of payload ±1, of every neuron of the input
+    and of each layer that fires, int64 (neurons,).  ``active``: neurons of each layer that saw
+    an event.  ``accuracy``: of samples, or of their pixels.  ``images``: the samples, for
+    mappings that split a fan-in; None stands for samples without a spike.
     """
 
     network: Network
@@ -67,7 +70,6 @@ def accumulator_bits(network: Network) -> int:
 
 def measure(network: Network, images: Any, labels: Any = None) -> Activity:
     """Run all images in count mode, on cores that hold a whole layer each."""
-    network.check_plain("a comparison")
     roomy = replace(
         load_chip("gxnor45"),
         accumulator_bits=max(16, accumulator_bits(network)),
@@ -78,39 +80,41 @@ def measure(network: Network, images: Any, labels: Any = None) -> Activity:
     )
     mapping = map_network(network, roomy)
     stages = network.stages
-    spikes = [np.zeros(s.inputs, np.int64) for s in stages]
-    units = [np.zeros(s.inputs, np.int64) for s in stages]
+    firing = [s for s in stages if not s.is_readout]
+    sizes = [network.input.size, *(s.outputs for s in firing)]
+    spikes, units = ([np.zeros(size, np.int64) for size in sizes] for _ in range(2))
     active = np.zeros(len(stages), np.int64)
     right = 0
-    for start in range(0, len(images), CHUNK):
-        part = images[start : start + CHUNK]
+    chunk = max(1, min(CHUNK, CELLS // sum(sizes)))
+    for start in range(0, len(images), chunk):
+        part = images[start : start + chunk]
         run = simulate(mapping, part)
-        arriving = [network.encode(part), *(run.levels(s.name) for s in stages[:-1])]
-        for i, (stage, levels) in enumerate(zip(stages, arriving)):
-            for sent, single in _spikes(stage, levels):
-                spikes[i] += sent
+        sent = [network.encode(part), *(run.levels(s.name) for s in firing)]
+        for i, levels in enumerate(sent):
+            for every, single in _spikes(network.spikes_per_neuron(i - 1), levels):
+                spikes[i] += every
                 units[i] += single
         active += run.counts["neuron_update_active"].sum(axis=0)[1:]
         if labels is not None:
-            right += int((run.predictions == labels[start : start + CHUNK]).sum())
+            right += int((run.predictions == labels[start : start + chunk]).sum())
     return Activity(
         network=network,
         samples=len(images),
         spikes=tuple(spikes),
         units=tuple(units),
         active=tuple(int(a) for a in active),
-        accuracy=None if labels is None else right / len(images),
+        accuracy=None if labels is None else right / np.size(labels),
         images=images,
     )
 
 
-def _spikes(stage: Stage, levels: NDArray[Any]) -> Iterator[tuple[Array, Array]]:
+def _spikes(planes: int, levels: NDArray[Any]) -> Iterator[tuple[Array, Array]]:
     """(spikes, spikes of payload ±1) of every neuron, plane by plane, summed over samples."""
-    if stage.spikes_per_input == 1:
+    if planes == 1:
         magnitude = np.abs(levels)
         yield (magnitude != 0).sum(axis=0), (magnitude == 1).sum(axis=0)
         return
-    for bit in range(stage.spikes_per_input):
+    for bit in range(planes):
         sent = ((levels >> bit) & 1).sum(axis=0, dtype=np.int64)
         yield sent, sent if bit == 0 else np.zeros_like(sent)
 
@@ -124,7 +128,8 @@ def counts_of(activity: Activity, mapping: Mapping, form: Form | None = None) ->
         counted = {name: np.zeros((1, mapping.rows), np.int64) for name in COUNTED}
         for index, stage in enumerate(mapping.network.stages):
             _synapses(activity, mapping, index, stage, counted)
-            _packets(activity, mapping, index, counted)
+        for sender in range(-1, len(activity.spikes) - 1):
+            _packets(activity, mapping, sender, counted)
         _silent_sums(activity, mapping, counted)
     table = tabulate(mapping, counted, samples=activity.samples, form=form or Form())
     return Counts(
@@ -168,8 +173,10 @@ def _synapses(
 ) -> None:
     weights = np.abs(stage.weights.astype(np.int64))
     present, single = (weights != 0).astype(np.int64), (weights == 1).astype(np.int64)
-    spikes = activity.spikes[index].reshape(stage.input_shape)
-    units = activity.units[index].reshape(stage.input_shape)
+    spikes, units = (
+        arriving(stage, sent[0][None], [s[None] for s in sent[1:]]).reshape(stage.input_shape)
+        for sent in (activity.spikes, activity.units)
+    )
     left = activity.active[index]
     for row in mapping.stage_rows[index]:
         s = mapping.slices[row - 1]
@@ -200,19 +207,22 @@ def _taps(stage: Stage, axis: int, sums: tuple[int, int]) -> Array:
     return table
 
 
-def _packets(activity: Activity, mapping: Mapping, index: int, counted: dict[str, Array]) -> None:
-    reach, targets = mapping.reach_table(index), list(mapping.stage_rows[index])
-    for source, neurons in mapping.sending_rows(index - 1):
-        sent = activity.spikes[index][neurons]
-        needed = reach[neurons % len(reach)]
-        at = neurons % len(reach)
+def _packets(activity: Activity, mapping: Mapping, sender: int, counted: dict[str, Array]) -> None:
+    """What a layer (−1: the input) sends."""
+    spikes = activity.spikes[sender + 1]
+    for index, place in mapping.listeners(sender):
+        reach = mapping.reach_table(index, place)
+        arrived = spikes.reshape(-1, len(reach)).sum(axis=0) @ reach
+        counted["spike_in"][0, list(mapping.stage_rows[index])] += arrived
+    positions = len(mapping.target_sets(sender)[0])
+    for source, neurons in mapping.sending_rows(sender):
+        sent, at = spikes[neurons], neurons % positions
         counted["spike_out"][0, source] += sent.sum()
-        counted["spike_in"][0, targets] += sent @ needed
-        moved = {"packet_out": sent @ mapping.sending(source, index - 1, at)}
+        moved = {"packet_out": sent @ mapping.sending(source, sender, at)}
         if mapping.chip.sync == "token":
-            counted["token_in"][0, targets] += needed.any(axis=0) * activity.samples
-            token = mapping.costs(source, mapping.heard(index - 1, at))
-            moved["token_out"] = token * activity.samples
+            heard = mapping.heard(sender, at)
+            counted["token_in"][0, list(heard)] += activity.samples
+            moved["token_out"] = mapping.costs(source, heard) * activity.samples
         for kind, (packets, along_x, along_y, delivered) in moved.items():
             counted[kind][0, source] += packets
             counted["hop_x"][0, source] += along_x

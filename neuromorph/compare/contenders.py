@@ -179,7 +179,8 @@ def bid(
     entry = mapping.chip.axon_entry_bits
     if dataflow != "scatter":  # the input buffer takes the place of the axon table
         held = [
-            form.level_bits or level_bits(mapping.network, i) for i in range(len(activity.spikes))
+            form.level_bits or level_bits(mapping.network, i)
+            for i in range(len(mapping.network.stages))
         ]
         entry = max(held)
     chip = replace(mapping.chip, dataflow=dataflow, axon_entry_bits=entry, text="")

@@ -10,6 +10,9 @@ Within a tick, in the order of Brian2's slots:
     thresholds         a level that is not zero is a spike
     synapses           each spike adds weight · level to the sums behind its synapses
 
+A layer that hears one further back hears it through relays: a group that takes, at the very
+start of a tick, the levels of the tick before, one for each layer in between.
+
 Only synapses with a non-zero weight exist.  Every quantity is an integer, so
 Brian2's ``numpy``, ``cython`` and ``cpp_standalone`` targets must all agree.
 """
@@ -40,7 +43,8 @@ class Brian2Network:
     samples: without samples, spikes of a front-end add to its ``arrived``.
     ``neurons``, ``senders`` and ``synapses`` are by layer name: the neurons,
     the group whose spikes leave (the pool if there is one), the synapses (none
-    where every weight is zero).
+    where every weight is zero; of a layer that joins several sources under
+    ``"layer/source"`` for each).
     """
 
     network: Network
@@ -133,7 +137,6 @@ def count(mapping: Mapping, inputs: NDArray[Any]) -> Tally:
     SimulationError
         Brian2 is set to build a stand-alone program.
     """
-    mapping.network.check_plain("Brian2's network")
     require_runtime()
     built = build(mapping.network, inputs)
     built.run(len(inputs))
@@ -145,7 +148,6 @@ def build(
     network: Network, inputs: NDArray[Any] | None = None, tick_s: float = 1e-3
 ) -> Brian2Network:
     """Brian2 objects of a network, fed with encoded inputs (batch, size) or open to a front-end."""
-    network.check_plain("Brian2's network")
     b2 = require_brian2()
     clock = b2.Clock(dt=tick_s * b2.second)
     entry = _input_group(network, inputs, clock)
@@ -153,6 +155,8 @@ def build(
     if network.input.spikes_per_neuron > 1:
         before = _plane_group(network, entry, clock)
         objects.append(before)
+    # of the input and of each layer: what sends its spikes in time, one, two, … ticks late
+    late = [[before]]
     neurons: dict[str, Any] = {}
     senders: dict[str, Any] = {}
     synapses: dict[str, Any] = {}
@@ -160,18 +164,25 @@ def build(
     for k, stage in enumerate(network.stages, start=1):
         group = neurons[stage.name] = _neuron_group(stage, k, clock)
         objects.append(group)
-        source, target, weight = connections(stage)
-        if len(source):
-            wires = _synapses(before, group, k, clock)
-            wires.connect(i=source, j=target)
-            wires.weight = weight
-            synapses[stage.name] = wires
-            objects.append(wires)
+        for source, (arriving, target, weight) in zip(stage.sources, _by_source(stage)):
+            place = source.stage + 1
+            while len(late[place]) < k - place:
+                late[place].append(_relay_group(late[place][-1], len(late[place]), clock))
+                objects.append(late[place][-1])
+            if len(arriving):
+                wires = _synapses(late[place][k - place - 1], group, k, clock)
+                wires.connect(i=arriving, j=target)
+                wires.weight = weight
+                names = ["input", *neurons]
+                name = f"{stage.name}/{names[place]}" if len(stage.sources) > 1 else stage.name
+                synapses[name] = wires
+                objects.append(wires)
         before = group
         if stage.pool is not None:
             before = _pool_group(stage, stage.pool, group, k, clock)
             objects.append(before)
         senders[stage.name] = before
+        late.append([before])
         if not stage.is_readout:
             seen = b2.SpikeMonitor(before, variables="level", name=f"spikes{k}*")
             monitors[stage.name] = seen
@@ -221,6 +232,25 @@ def connections(stage: Stage) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
     return np.concatenate(sources), np.concatenate(targets), np.concatenate(weights)
 
 
+def _by_source(
+    stage: Stage,
+) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
+    """As :func:`connections`, for each source by the number of the spike that leaves it."""
+    arriving, target, weight = connections(stage)
+    if not stage.joins:
+        return [(arriving, target, weight)]
+    found, each = [], stage.spikes_per_input
+    neuron, plane = np.divmod(arriving, each)
+    channel, row, column = np.unravel_index(neuron, stage.input_shape)
+    for source in stage.sources:
+        channels, height, width = source.shape
+        mine = (channel >= source.first) & (channel < source.first + channels)
+        at = (channel[mine] - source.first) * height + row[mine] // source.upsample
+        at = at * width + column[mine] // source.upsample
+        found.append((at * each + plane[mine], target[mine], weight[mine]))
+    return found
+
+
 def _input_group(network: Network, inputs: NDArray[Any] | None, clock: Any) -> Any:
     """The input neurons: a table of levels, or whatever a front-end adds up in a tick."""
     b2, entry = require_brian2(), network.input
@@ -267,6 +297,24 @@ def _plane_group(network: Network, entry: Any, clock: Any) -> Any:
     group.payload = np.tile(2 ** np.arange(bits), entry.N)
     step = "level = ((value // payload) % 2) * payload"
     group.run_regularly(step, when="before_thresholds", clock=clock, name="planes_take*")
+    return group
+
+
+def _relay_group(before: Any, place: int, clock: Any) -> Any:
+    """The levels of a group a tick later; the last of several takes first."""
+    b2 = require_brian2()
+    group = b2.NeuronGroup(
+        before.N,
+        "level : integer\nnext : integer (linked)",
+        threshold="level != 0",
+        reset="",
+        clock=clock,
+        name="relay*",
+    )
+    group.next = b2.linked_var(before, "level")
+    group.run_regularly(
+        "level = next", when="before_start", order=-place, clock=clock, name="relay_take*"
+    )
     return group
 
 
