@@ -26,10 +26,15 @@ def test_folder_agrees_with_itself(folder):
     assert recipe.sha256 == network.meta["recipe_sha256"] == result["recipe_sha256"]
     assert network.hash == result["network"]["hash"]
     assert network.meta["seed"] == result["network"]["seed"]
-    deployed = result["deployed_test_accuracy"]["mean"]
-    assert network.meta["seeds_mean"] == pytest.approx(deployed, abs=1e-6)
+    for measure, mean in (("accuracy", "seeds_mean"), ("dice", "dice_mean")):
+        if f"test_{measure}" in result:
+            deployed = result[f"deployed_test_{measure}"]["mean"]
+            assert network.meta[mean] == pytest.approx(deployed, abs=1e-6)
     assert (folder / "card.md").read_text() == card(recipe, result)
-    assert result["test_accuracy"]["mean"] >= 0.975
+    if network.pixels:  # what a blurred threshold on the grey values reaches
+        assert result["test_dice"]["mean"] > 0.724
+    else:
+        assert result["test_accuracy"]["mean"] >= 0.975
     assert (folder / "network.safetensors").stat().st_size < 1 << 20
 
 
@@ -47,8 +52,9 @@ def test_the_card_of_a_segmentation_says_dice_and_on_what_it_was_proven():
     recipe, result = load_recipe(folder), json.loads((folder / "result.json").read_text())
     assert "of all test images (checked at export)" in card(recipe, result)
     for seed, dice in zip(result["seeds"], (0.5, 0.6, 0.7, 0.8, 0.9), strict=True):
-        seed["test_dice"] = dice
+        seed["deployed_test_dice"] = dice
+    result["test_dice"] = {"mean": 0.7, "sd": 0.158114}
     text = card(recipe, result)
-    assert "Dice of class 1, test part: 0.700." in text
+    assert "**Test Dice 0.700 ± 0.158** of class 1 (mean ± sd, 5 seeds, last epoch)." in text
     assert "of 32 test tiles, one in so many (checked at export)" in text
     assert "all test images" not in text

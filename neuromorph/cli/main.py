@@ -213,6 +213,7 @@ def networks_command(as_json: bool) -> None:
                 "test_accuracy": meta.get("test_accuracy"),
                 "seeds_mean": meta.get("seeds_mean"),
                 "seeds_sd": meta.get("seeds_sd"),
+                **{key: meta[key] for key in ("test_dice", "dice_mean", "dice_sd") if key in meta},
                 "file": str(path),
             }
         )
@@ -221,8 +222,8 @@ def networks_command(as_json: bool) -> None:
             [
                 name,
                 str(meta.get("data") or ""),
-                _percent(meta.get("test_accuracy")),
-                f"{mean} ± {sd}" if mean and sd else mean,
+                _percent(meta.get("test_accuracy")) + _dice(meta.get("test_dice")),
+                (f"{mean} ± {sd}" if mean and sd else mean) + _dice(meta.get("dice_mean")),
                 f"{net.synapses:,}",
                 f"{(net.weight_bits + 7) // 8 / 1024:.1f} KiB",
                 f"{net.input.encoding} {'×'.join(map(str, net.input.shape))}",
@@ -237,6 +238,12 @@ def _percent(value: Any) -> str:
     """A share out of a network's ``meta``, which may hold anything."""
     known = isinstance(value, (int, float)) and math.isfinite(value)
     return f"{value:.2%}" if known else ""
+
+
+def _dice(value: Any) -> str:
+    """What stands beside the accuracy where every pixel is classified."""
+    known = isinstance(value, (int, float)) and math.isfinite(value)
+    return f", Dice {value:.3f}" if known else ""
 
 
 @main.group("energy", cls=Group)

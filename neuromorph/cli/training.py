@@ -79,6 +79,8 @@ def train(
     result = train_seeds(loaded, seeds, out=folder, **options)
     test = result["test_accuracy"]
     spread = "" if test["sd"] is None else f" ± {test['sd']:.2%}"
+    if "test_dice" in result:
+        spread += f", Dice {result['test_dice']['mean']:.3f}"
     text = (
         f"{loaded.name}: test accuracy {test['mean']:.2%}{spread} over "
         f"{len(result['seeds'])} seed(s), last epoch\nwritten to {folder}"

@@ -53,9 +53,10 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
     seeds = result["seeds"]
     levels = recipe.levels
     n1, n2 = (None if n is None else Levels(n) for n in (levels.n1, levels.n2))
-    dice = [seed["test_dice"] for seed in seeds if "test_dice" in seed]
+    dice = result.get("test_dice")
     proven = "32 test tiles, one in so many" if dice else "all test images"
     ours = next(seed for seed in seeds if seed["seed"] == result["network"]["seed"])
+    counted = "one seed" if len(seeds) == 1 else f"mean ± sd, {len(seeds)} seeds"
     rows = [
         f"| {seed['seed']} | {seed['validation_accuracy']:.2%} | {seed['test_accuracy']:.2%} "
         f"| {seed['best_validation']['test_accuracy']:.2%} (epoch "
@@ -76,15 +77,11 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         "",
         recipe.description,
         "",
-        f"**Test accuracy {_percent(result['test_accuracy'])}** "
-        + (
-            "(one seed, last epoch)."
-            if len(seeds) == 1
-            else f"(mean ± sd, {len(seeds)} seeds, last epoch)."
-        ),
+        *([f"**Test Dice {_share(dice)}** of class 1 ({counted}, last epoch)."] if dice else []),
+        f"**Test accuracy {_percent(result['test_accuracy'])}** ({counted}, last epoch).",
         f"The network in this folder is seed {ours['seed']}, the best on validation "
-        f"(the lowest seed among equals): {result['network']['test_accuracy']:.2%} test.",
-        *([f"Dice of class 1, test part: {fmean(dice):.3f}."] if dice else []),
+        f"(the lowest seed among equals): {result['network']['test_accuracy']:.2%} test"
+        + (f", Dice {ours['deployed_test_dice']:.3f}." if dice else "."),
         *_deployment(recipe, result),
         "",
         "    neuromorph train " + f"networks/{recipe.name}/recipe.toml --seeds {len(seeds)}",
@@ -206,11 +203,14 @@ def _deployment(recipe: Recipe, result: dict[str, Any]) -> list[str]:
         parts.append("float weights to 8 bits with a scale for each output")
     if recipe.levels.n2 is None:
         parts.append("float activations to 7 bits and a zero with a scale for each layer")
+    dice = ""
+    if "deployed_test_dice" in result:
+        dice = f", Dice {_share(result['deployed_test_dice'])}"
     return [
         "",
         f"It is an integer network by post-training quantisation: {', '.join(parts)}. "
-        f"Test accuracy so: {_percent(result['deployed_test_accuracy'])}; density and rest below "
-        "are those before quantisation.",
+        f"Test accuracy so: {_percent(result['deployed_test_accuracy'])}{dice}; density and rest "
+        "below are those before quantisation.",
     ]
 
 
@@ -234,6 +234,12 @@ def _percent(spread: dict[str, float | None]) -> str:
     mean, sd = spread["mean"], spread["sd"]
     assert mean is not None
     return f"{100 * mean:.2f} %" if sd is None else f"{100 * mean:.2f} ± {100 * sd:.2f} %"
+
+
+def _share(spread: dict[str, float | None]) -> str:
+    mean, sd = spread["mean"], spread["sd"]
+    assert mean is not None
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
 
 
 def _layers(recipe: Recipe) -> list[str]:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from neuromorph.errors import NetworkError, RecipeError
 from neuromorph.levels import Levels, Pulse
-from neuromorph.training.functional import phi, uniform, weight_keys
+from neuromorph.training.functional import phi, ternary_tanh, uniform, weight_keys
 from neuromorph.training.hidden import quantize_hidden
 from neuromorph.training.lossaware import LOSS_AWARE, TWO_SCALES, curvature
 from neuromorph.training.recipe import METHODS, Method
@@ -255,8 +255,7 @@ class Activation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Pre-activations to values k/K of Z_n, or to max(x, 0)."""
         if self.slope is not None and self.training:
-            twice = 2 * x
-            return (torch.tanh(self.beta * (twice - 1)) + torch.tanh(self.beta * (twice + 1))) / 2
+            return ternary_tanh(x, self.beta)
         if self.n is None:
             return F.relu(x)
         return phi(x, self.n, r=self.r, a=self.a, h=self.h, pulse=self.pulse)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 __all__ = ["squared_hinge"]
 
@@ -21,5 +20,5 @@ def squared_hinge(scores: Tensor, labels: Tensor) -> Tensor:
     -------
     float32 tensor, shape ()
     """
-    targets = F.one_hot(labels, scores.shape[1]).movedim(-1, 1).to(scores.dtype) * 2 - 1
+    targets = torch.full_like(scores, -1).scatter_(1, labels[:, None], 1)
     return torch.relu(1 - targets * scores).square().mean()

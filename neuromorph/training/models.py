@@ -91,9 +91,7 @@ class Stage(nn.Module):
 
 def _upsampled(x: Tensor, factor: int) -> Tensor:
     """Every pixel as a square of factor × factor."""
-    if factor == 1:
-        return x
-    return x.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+    return x if factor == 1 else F.interpolate(x, scale_factor=float(factor), mode="nearest")
 
 
 class DiscreteNetwork(nn.Module):

@@ -2,7 +2,8 @@
 
 The figure reported is the mean ± standard deviation over all seeds at the
 last epoch.  The network written is the seed of the best *validation*
-accuracy (the lowest seed among equals); test images choose nothing.
+accuracy, or Dice where every pixel has a label (the lowest seed among equals);
+test images choose nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from neuromorph.workers import ALONE, Workers
 from neuromorph.writing import write_whole
 
 __all__ = ["train_seeds"]
+
+MEASURES = ("test_accuracy", "validation_accuracy", "deployed_test_accuracy")
+DICES = ("test_dice", "validation_dice", "deployed_test_dice")  # where every pixel has a label
 
 
 def train_seeds(
@@ -73,7 +77,8 @@ def train_seeds(
         ``validation_accuracy``, ``deployed_test_accuracy`` and
         ``best_validation_test_accuracy``, each ``{mean, sd}`` (sd null for one
         seed), and ``best_test_accuracy``, the best test epoch of each seed, if the
-        recipe looks; ``resting_fraction``, the mean; ``optimizer_bits_per_weight``
+        recipe looks; where every pixel has a label ``test_dice``, ``validation_dice``
+        and ``deployed_test_dice``; ``resting_fraction``, the mean; ``optimizer_bits_per_weight``
         and ``hidden_bits_per_weight``;
         ``seeds``: the :class:`Trained` result of each, learning curves
         included; ``versions``.
@@ -95,23 +100,25 @@ def train_seeds(
         _side_by_side(recipe, chosen, folder, out, workers, progress)
     results: list[dict[str, Any]] = []
     best: Trained | None = None
+    key = "validation_accuracy"
     for seed in chosen:
         trained = train(recipe, seed=seed, folder=folder, out=out, progress=progress)
         results.append(trained.result)
-        key = "validation_accuracy"
+        key = "validation_dice" if "validation_dice" in trained.result else key
         if best is None or trained.result[key] > best.result[key]:
             best = trained
     assert best is not None
     spreads = {
-        key: _spread([r[key] for r in results])
-        for key in ("test_accuracy", "validation_accuracy", "deployed_test_accuracy")
+        measure: _spread([r[measure] for r in results])
+        for measure in (*MEASURES, *DICES)
+        if measure in results[0]
     }
     spreads["best_validation_test_accuracy"] = _spread(
         [r["best_validation"]["test_accuracy"] for r in results]
     )
     if all("best_test" in r for r in results):
         spreads["best_test_accuracy"] = _spread([r["best_test"]["test_accuracy"] for r in results])
-    network = _write_network(recipe, best, spreads["deployed_test_accuracy"], folder, out)
+    network = _write_network(recipe, best, spreads, folder, out)
     result = {
         "name": recipe.name,
         "recipe": msgspec.to_builtins(recipe),
@@ -122,7 +129,7 @@ def train_seeds(
             "weights": network.weight_count,
             "seed": best.result["seed"],
             "test_accuracy": best.result["deployed_test_accuracy"],
-            "rule": "the seed of the best validation accuracy at the last epoch",
+            "rule": f"the seed of the best {key.replace('_', ' ')} at the last epoch",
         },
         **spreads,
         "resting_fraction": fmean(r["resting_fraction"] for r in results),
@@ -182,7 +189,7 @@ PROOF_IMAGES = 32  # on which a network that classifies every pixel is compared 
 def _write_network(
     recipe: Recipe,
     trained: Trained,
-    test: dict[str, float | None],
+    spreads: dict[str, dict[str, float | None]],
     folder: str | os.PathLike[str] | None,
     out: Path,
 ) -> Network:
@@ -192,8 +199,8 @@ def _write_network(
         "test_accuracy": trained.result["deployed_test_accuracy"],
         "validation_accuracy": trained.result["validation_accuracy"],
         "seed": trained.result["seed"],
-        "seeds_mean": test["mean"],
-        "seeds_sd": test["sd"],
+        "seeds_mean": spreads["deployed_test_accuracy"]["mean"],
+        "seeds_sd": spreads["deployed_test_accuracy"]["sd"],
         "recipe_sha256": recipe.sha256,
         "description": recipe.description,
     }
@@ -202,6 +209,8 @@ def _write_network(
     if data.is_segmentation:  # thousands of neurons for every pixel of them
         images = images[:: len(images) // PROOF_IMAGES]
         meta["test_dice"] = trained.result["deployed_test_dice"]
+        meta["dice_mean"] = spreads["deployed_test_dice"]["mean"]
+        meta["dice_sd"] = spreads["deployed_test_dice"]["sd"]
     network = export(trained.deployed, images, name=recipe.name, meta=meta)
     try:
         save_network(network, out / "network.safetensors")

@@ -62,7 +62,8 @@ class Trained:
         (see :func:`neuromorph.training.measure.measure_rest`, on the test
         images), ``resting_fraction`` (over all pairs),
         ``optimizer_bits_per_weight``, ``hidden_bits_per_weight`` (0 with DST)
-        and ``history`` (one dict an epoch).
+        and ``history`` (one dict an epoch); where every pixel has a label also
+        ``validation_dice``, ``test_dice`` and ``deployed_test_dice``.
     """
 
     model: DiscreteNetwork
@@ -248,6 +249,7 @@ class Training:
             result["best_test"] = {"epoch": epoch + 1, **self.history[epoch]}
             del result["best_test"]["loss"]
         if self.data.is_segmentation:
+            result["validation_dice"] = dice(self.model, *self.part("validation"))
             result["test_dice"] = dice(self.model, *test)
             result["deployed_test_dice"] = dice(deployed, *test)
         return Trained(model=self.model, deployed=deployed, result=result)
