@@ -37,6 +37,13 @@ extensions = [
         extra_link_args=SANITIZERS if CHECKED else [],
     ),
     Extension(
+        "neuromorph.kernels._recording",
+        [f"{KERNELS}/_recording.pyx", f"{KERNELS}/recording_deflate.c"],
+        depends=[f"{KERNELS}/recording_deflate.h"],
+        extra_compile_args=FLAGS,
+        extra_link_args=SANITIZERS if CHECKED else [],
+    ),
+    Extension(
         "neuromorph.kernels._learning",
         [f"{KERNELS}/_learning.pyx", f"{KERNELS}/learning.c"],
         depends=[f"{KERNELS}/learning.h"],

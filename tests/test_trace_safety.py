@@ -42,8 +42,9 @@ import neuromorph as nm
 from neuromorph.data import load_data
 from neuromorph.errors import TraceError
 from neuromorph.simulation import CHUNK
-from neuromorph.trace import Trace, blank, recorder, validate
+from neuromorph.trace import Trace, blank, recorder, validate, writing
 
+writing.FLUSH_S = 0.0
 CHUNK["count"] = 10
 recorder.BUFFERED_ROWS = blank.CHUNK_ROWS = 5000
 mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))

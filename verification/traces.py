@@ -48,7 +48,7 @@ from neuromorph.kernels import timed
 from neuromorph.learning import LearningTrace, is_learning, validate_learning
 from neuromorph.mapping import complete
 from neuromorph.simulation import CHUNK
-from neuromorph.trace import Recorder, Trace, blank, recorder, validate
+from neuromorph.trace import Recorder, Trace, blank, recorder, validate, writing
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
@@ -68,7 +68,7 @@ def digits() -> tuple[nm.Mapping, np.ndarray]:
     """What is run: digits, in small pieces, so that much is flushed."""
     CHUNK["count"] = 10
     recorder.BUFFERED_ROWS = blank.CHUNK_ROWS = timed.RECORDS = 5000
-    timed.EVENTS, timed.PART_S = 20_000, 0.0
+    timed.EVENTS, timed.PART_S, writing.FLUSH_S = 20_000, 0.0, 0.0
     mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
     return mapping, load_data("digits").test_images[:60]
 

@@ -4,6 +4,7 @@ from neuromorph.errors import MissingDependencyError
 
 try:
     from neuromorph.kernels import _learning as _learning
+    from neuromorph.kernels import _recording as _recording
     from neuromorph.kernels import _timed as _timed
     from neuromorph.kernels import _vcount as _vcount
 except ImportError as _error:

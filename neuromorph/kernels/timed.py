@@ -23,7 +23,7 @@ from neuromorph.kernels.counting import count, partial_sums
 from neuromorph.kernels.trees import STRAIGHT, Trees
 from neuromorph.mapping import Mapping, Slice, Tally
 from neuromorph.mapping.deadlock import Place, Stuck, Waiting, deadlock
-from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, PacketSink
+from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, Lender, PacketSink
 from neuromorph.mapping.slices import tap_counts
 from neuromorph.mapping.timing import Timing
 from neuromorph.network import Stage
@@ -36,7 +36,7 @@ Agenda = Literal["wheel", "heap"]
 
 RECORDS = 1 << 16
 EVENTS = 1 << 21
-PART_S = 1.0  # what a killed run loses of its samples, at most about this
+PART_S = 0.1  # what a killed run loses of its samples, at most about this
 INT32_MAX = 2**31 - 1  # more lanes than any core has synapses or neurons
 # What the engine counts, in the order of timed.h; "served" is checked against the kernel.
 MOVED = (
@@ -68,7 +68,8 @@ def timed(
     """Run encoded inputs (batch, size) tick by tick.
 
     ``sink`` gets the records of delivered packets, ``hops`` those of packets at
-    every router, a bounded batch at a time (valid until it returns);
+    every router, a bounded batch at a time (valid until it returns; a ``Lender`` says where they
+    are put);
     ``progress`` the number of samples read out.  ``parts`` gets the results of
     the next samples every second or so, once all their packets were delivered;
     together they are all samples in order, and the last part, which comes when
@@ -190,17 +191,30 @@ def advance(
 
     ``most`` is the number of packets that may leave in one event.
     """
-    packets = None if sink is None else np.empty(RECORDS, PACKET_DTYPE)
-    routed = None if hops is None else np.empty(RECORDS + most, HOP_DTYPE)
+    packets, routed = _memory(sink, RECORDS, PACKET_DTYPE), _memory(hops, RECORDS + most, HOP_DTYPE)
     over = False
     while not over:
-        over, delivered, crossed = run.advance(_bytes(packets), _bytes(routed), EVENTS)
-        if sink is not None and packets is not None and delivered:
-            sink(packets[:delivered])
-        if hops is not None and routed is not None and crossed:
-            hops(routed[:crossed])
+        delivered_in, crossed_in = packets(), routed()
+        over, delivered, crossed = run.advance(_bytes(delivered_in), _bytes(crossed_in), EVENTS)
+        if sink is not None and delivered_in is not None and delivered:
+            sink(delivered_in[:delivered])
+        if hops is not None and crossed_in is not None and crossed:
+            hops(crossed_in[:crossed])
         if progress is not None:
             progress(run.frames_done)
+
+
+def _memory(
+    sink: Callable[[NDArray[Any]], None] | Lender | None, rows: int, dtype: np.dtype[Any]
+) -> Callable[[], NDArray[Any] | None]:
+    """Where the next records go: what the sink lends, or memory of our own."""
+    if sink is None:
+        return lambda: None
+    lend: Callable[[], NDArray[Any]] | None = getattr(sink, "lend", None)
+    if lend is not None:
+        return lend
+    own: NDArray[Any] = np.empty(rows, dtype)
+    return lambda: own
 
 
 def chip_table(chip: Chip) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ __all__ = [
     "SIDES",
     "TOKEN",
     "HopSink",
+    "Lender",
     "PacketSink",
     "check_traffic",
     "traffic_ways",
@@ -51,6 +52,16 @@ PacketSink = Callable[[NDArray[Any]], None]
 SIDES = ("east", "west", "south", "north", "core")
 HOP_DTYPE = np.dtype([("tick", "<i8"), ("packet", "<u8"), ("link", "<u4"), ("waited", "<u4")])
 HopSink = Callable[[NDArray[Any]], None]
+
+
+class Lender(Protocol):
+    """A sink with memory of its own: records that are written there need no copy."""
+
+    def __call__(self, records: NDArray[Any], /) -> None:
+        """Take records; if they are in the memory lent last, at its beginning."""
+
+    def lend(self) -> NDArray[Any]:
+        """Memory for the next records, for 64 at least."""
 
 
 def check_traffic(

@@ -1,6 +1,6 @@
 """Recorder: takes what a run hands in and writes it in a thread of its own.
 
-The run copies its packets into one of a few buffers and goes on; the thread
+The engine puts its packets into one of a few buffers and goes on; the thread
 writes full ones.  A run that is faster than the disk waits for a free buffer,
 so memory stays bounded.  What the thread could not write is raised where the
 run hands in next.
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from neuromorph.errors import TraceError
 from neuromorph.events import Counts
 from neuromorph.mapping import Mapping, Tally
+from neuromorph.mapping.packets import Lender
 from neuromorph.trace import schema
 from neuromorph.trace.compression import Compression
 from neuromorph.trace.schema import Detail
@@ -30,8 +31,9 @@ from neuromorph.trace.writing import Writer
 
 __all__ = ["Recorder"]
 
-BUFFERS = 4
+BUFFERS = 8
 BUFFERED_ROWS = 1 << 16
+BEYOND_ROWS = 128  # a buffer has so many more: who fills it may leave the last 64 free
 
 Task = Callable[[], None]
 
@@ -146,10 +148,10 @@ class Recorder:
         """
         self._take("hops", records)
 
-    def sink(self, table: Literal["packets", "hops"]) -> Callable[[NDArray[Any]], None] | None:
+    def sink(self, table: Literal["packets", "hops"]) -> Lender | None:
         """What takes the records of a table; None if they are not recorded."""
         takes = {"packets": self.packets, "hops": self.hops}
-        return takes[table] if table in self._rings else None
+        return _Sink(takes[table], self._rings[table]) if table in self._rings else None
 
     def batch(
         self,
@@ -193,7 +195,7 @@ class Recorder:
         while len(records):
             records = ring.fill(records)
             if ring.is_full:
-                self._hand_in(self._emptied(ring), *self._released(), self._writer.flush)
+                self._hand_in(self._emptied(ring), *self._released(), self._writer.flush_if_due)
 
     def _emptied(self, ring: _Ring) -> Task:
         """Writing what is in the buffer of a ring, and giving the buffer back."""
@@ -254,7 +256,8 @@ class _Ring:
         self.table, self.names = table, tuple(columns)
         self.free: queue.Queue[NDArray[Any]] = queue.Queue()
         for _ in range(BUFFERS):
-            self.free.put(np.empty(BUFFERED_ROWS, list(columns.items())))
+            self.free.put(np.empty(BUFFERED_ROWS + BEYOND_ROWS, list(columns.items())))
+        self._full = BUFFERED_ROWS
         self._buffer = self.free.get()
         self.filled = self.handed = 0
 
@@ -265,11 +268,18 @@ class _Ring:
 
     @property
     def is_full(self) -> bool:
-        return self.filled == len(self._buffer)
+        return self.filled >= self._full
+
+    def lend(self) -> NDArray[Any]:
+        """Where the next records may be put."""
+        return self._buffer[self.filled :]
 
     def fill(self, records: NDArray[Any]) -> NDArray[Any]:
-        """Copy what there is room for; the records left over."""
-        taken = records[: len(self._buffer) - self.filled]
+        """Take those put where it said, or copy what there is room for; the records left over."""
+        if np.may_share_memory(records, self._buffer):
+            self.filled += len(records)
+            return records[:0]
+        taken = records[: self._full - self.filled]
         into = self._buffer[self.filled : self.filled + len(taken)]
         into.view(np.uint8)[:] = taken.view(np.uint8)  # 20 times faster than field by field
         self.filled += len(taken)
@@ -277,7 +287,22 @@ class _Ring:
 
     def change(self) -> tuple[NDArray[Any], int]:
         """The buffer and its rows; the next one is taken, once it is free."""
-        old, rows = self._buffer, self.filled
-        self._buffer, self.filled = self.free.get(), 0
+        old, rows = self._buffer, min(self.filled, self._full)
+        beyond = self.filled - rows
+        self._buffer, self.filled = self.free.get(), beyond
+        self._buffer[:beyond] = old[rows : rows + beyond]
         self.handed += rows
         return old, rows
+
+
+class _Sink:
+    """Takes records of a ring, and lends its memory."""
+
+    def __init__(self, take: Callable[[NDArray[Any]], None], ring: _Ring) -> None:
+        self._take, self._ring = take, ring
+
+    def __call__(self, records: NDArray[Any], /) -> None:
+        self._take(records)
+
+    def lend(self) -> NDArray[Any]:
+        return self._ring.lend()

@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,19 @@ from numpy.typing import NDArray
 
 from neuromorph.errors import TraceError
 from neuromorph.events import Counts
+from neuromorph.kernels.recording import find_spikes
 from neuromorph.mapping import Mapping, Tally
 from neuromorph.trace import schema
 from neuromorph.trace.blank import blank
+from neuromorph.trace.blocks import Blocks
 from neuromorph.trace.compression import Compression
 from neuromorph.trace.schema import Detail
 from neuromorph.trace.seal import write_seal
 
 __all__ = ["Writer"]
 
-SPIKE_BLOCK_CELLS = 1 << 22  # levels looked through at a time
+FLUSH_S = 0.1  # what a killed run loses of its rows, at most about this
+SPIKE_BLOCK_CELLS = 1 << 19  # levels looked through at a time
 
 
 class Writer:
@@ -51,11 +55,14 @@ class Writer:
     ) -> None:
         self.path = path
         self._mapping, self._detail = mapping, detail
+        self._compression: Compression = compression
         self._blank = blank(mapping, detail, mode, compression)
         self._partial = Path(f"{path}.partial")
         self._file: h5py.File | None = None
-        self._columns: dict[str, dict[str, h5py.Dataset]] = {}
-        self._rows = dict.fromkeys(schema.TABLES, 0)
+        self._columns: dict[str, h5py.Dataset] = {}  # of the samples
+        self._blocks: dict[str, Blocks] = {}
+        self._samples = 0
+        self._flushed = time.monotonic()
         self._has_time = False
 
     def open(self) -> None:
@@ -84,8 +91,13 @@ class Writer:
                     self._partial, "r+", libver=("v110", "v110"), locking="best-effort"
                 )
                 file.swmr_mode = True
-                for table in ("counts", *schema.tables_of(self._detail)):
-                    self._columns[table] = dict(file[table].items())
+                self._blocks["counts"] = Blocks({"values": file["counts/values"]}, "gzip")
+                for table in schema.tables_of(self._detail):
+                    columns = dict(file[table].items())
+                    if table in schema.EVENT_TABLES:
+                        self._blocks[table] = Blocks(columns, self._compression)
+                    else:
+                        self._columns = columns
         finally:
             with contextlib.suppress(OSError):
                 begun.unlink(missing_ok=True)
@@ -93,15 +105,10 @@ class Writer:
     # --- rows
 
     def append(self, table: str, columns: dict[str, NDArray[Any]]) -> None:
-        """Add rows to every column of a table; they count once flushed."""
+        """Add rows to every column of a table of events; they count once flushed."""
         self._open_file()
-        first = self._rows[table]
         with self._writing():
-            for name, dataset in self._columns[table].items():
-                values = columns[name]
-                dataset.resize(first + len(values), axis=0)
-                dataset[first:] = values
-        self._rows[table] = first + len(values)
+            self._blocks[table].append(columns)
 
     def batch(
         self,
@@ -112,11 +119,9 @@ class Writer:
     ) -> None:
         """Add samples, their counts and their spikes."""
         self._open_file()
-        number, first = len(tally.outputs), self._rows["samples"]
+        number, first = len(tally.outputs), self._samples
         with self._writing():
-            values = self._columns["counts"]["values"]
-            values.resize(first + number, axis=0)
-            values[first:] = counts.values[:, :, schema.TRACED]
+            self._blocks["counts"].append({"values": counts.values[:, :, schema.TRACED]})
             self._write_time(counts)
         if self._detail != "counts":
             self._write_spikes(inputs, tally)
@@ -128,21 +133,35 @@ class Writer:
         }
         if tally.started is not None and tally.finished is not None:
             columns |= {"start": tally.started, "finish": tally.finished}
-        self.append("samples", columns)
+        with self._writing():
+            for name, dataset in self._columns.items():
+                dataset.resize(first + number, axis=0)
+                dataset[first:] = columns[name]
+        self._samples += number
         self.flush()
 
     def flush(self) -> None:
         """Write what HDF5 still holds, then what of it counts as written."""
         file = self._open_file()
         with self._writing():
+            for blocks in self._blocks.values():
+                blocks.flush()
             file.flush()
-            rows = np.array([self._rows[name] for name in schema.TABLES], "<i8")
+            taken = {name: blocks.rows for name, blocks in self._blocks.items()}
+            taken["samples"] = self._samples
+            rows = np.array([taken.get(name, 0) for name in schema.TABLES], "<i8")
             file["samples"].attrs.modify("flushed", rows)
             file.flush()
+        self._flushed = time.monotonic()
+
+    def flush_if_due(self) -> None:
+        """The same, if some time has passed since the last one."""
+        if time.monotonic() - self._flushed >= FLUSH_S:
+            self.flush()
 
     def _write_time(self, counts: Counts) -> None:
         """Time of the run, once it is known; like ``Counts.join``, several runs have none."""
-        ticks, active = (self._columns["counts"][n] for n in ("ticks", "active_ticks"))
+        ticks, active = (self._open_file()[f"counts/{n}"] for n in ("ticks", "active_ticks"))
         if counts.ticks is None or counts.active_ticks is None:
             return
         known = not self._has_time
@@ -155,27 +174,17 @@ class Writer:
     def _write_spikes(self, inputs: NDArray[np.int16], tally: Tally) -> None:
         """Non-zero levels of all layers, by sample, layer and neuron."""
         layers = [inputs, *tally.levels]
-        sizes = np.array([a.shape[1] for a in layers])
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        layer_of = np.repeat(np.arange(len(layers), dtype=np.uint16), sizes)
-        block = max(1, SPIKE_BLOCK_CELLS // int(sizes.sum()))
-        for start in range(0, len(inputs), block):
+        edges = np.cumsum([0, *(a.shape[1] for a in layers)])
+        step = max(1, SPIKE_BLOCK_CELLS // int(edges[-1]))
+        for start in range(0, len(inputs), step):
             levels = np.concatenate(
-                [a[start : start + block].astype(np.int16) for a in layers], axis=1
+                [a[start : start + step] for a in layers], axis=1, dtype=np.int16
             )
-            fires = levels != 0  # np.nonzero of two axes takes four times as long
-            sample = np.repeat(np.arange(len(fires)), np.count_nonzero(fires, axis=1))
-            place = np.flatnonzero(fires) - sample * fires.shape[1]
-            layer = layer_of[place]
-            self.append(
-                "spikes",
-                {
-                    "sample": sample + (self._rows["samples"] + start),
-                    "layer": layer,
-                    "neuron": place - starts[layer],
-                    "level": levels[sample, place],
-                },
-            )
+            number = np.count_nonzero(levels)
+            found = {n: np.empty(number, d) for n, d in schema.SPIKE_COLUMNS.items()}
+            find_spikes(levels, edges, **found)
+            found["sample"] += np.uint32(self._samples + start)
+            self.append("spikes", found)
 
     # --- the end
 
