@@ -325,7 +325,7 @@ def load_sections(
             "name the folder that holds it with --data FOLDER or NEUROMORPH_DATA"
         )
     try:
-        with np.load(found, allow_pickle=False) as file:
+        with open(found, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             raw, membranes = file["raw"], file["membranes"]
         if raw.shape != _SSTEM_SHAPE or membranes.shape != _SSTEM_SHAPE or raw.dtype != np.uint8:
             raise ValueError("it does not hold 20 sections of 1024 × 1024")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neuromorph import data as data_module
-from neuromorph.data import Dataset, data_folder, load_data
+from neuromorph.data import Dataset, data_folder, load_data, load_sections
 from neuromorph.errors import MissingDependencyError, RecipeError
 
 FILES = [
@@ -187,3 +187,80 @@ def test_cifar_without_pillow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(MissingDependencyError, match="needs Pillow; run: pip install"):
         load_data("cifar10-jpeg", tmp_path)
+
+
+# --- sections of electron micrographs
+
+
+def sections_folder(tmp_path, **changes):
+    folder = tmp_path / "sstem-vnc"
+    folder.mkdir()
+    arrays = {
+        "raw": np.zeros((20, 1024, 1024), np.uint8),
+        "membranes": np.zeros((20, 1024, 1024), bool),
+    }
+    np.savez_compressed(folder / "stack1.npz", **{**arrays, **changes})
+    return folder / "stack1.npz"
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def flip_bytes(path):
+    content = bytearray(path.read_bytes())
+    for place in range(2000, 2010):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("breakage", "sentence"),
+    [
+        (lambda p: p.unlink(), "data set 'sstem-vnc' lacks stack1.npz; looked in "),
+        (cut_short, "stack1.npz cannot be read: "),
+        (flip_bytes, "stack1.npz cannot be read: "),
+        (lambda p: p.write_bytes(b"text"), "stack1.npz cannot be read: "),
+        (
+            lambda p: np.savez(p, raw=np.zeros((20, 8, 8), np.uint8), membranes=np.zeros(3)),
+            "stack1.npz cannot be read: it does not hold 20 sections of 1024 × 1024",
+        ),
+        (
+            lambda p: np.savez(p, raw=np.array([{}]), membranes=np.zeros(3)),
+            "stack1.npz cannot be read: ",
+        ),
+        (lambda p: np.savez(p, raw=np.zeros(3)), "stack1.npz cannot be read: "),
+    ],
+)
+def test_broken_sections_are_one_sentence(breakage, sentence, tmp_path):
+    breakage(sections_folder(tmp_path))
+    for load in (load_sections, lambda folder: load_data("sstem-vnc", folder)):
+        with pytest.raises(RecipeError) as error:
+            load(tmp_path)
+        assert sentence in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_sections_are_those_of_the_stack_and_the_parts_share_none():
+    """The licence lets nobody ship them, so this runs only where they are."""
+    try:
+        images, labels = load_sections()
+    except RecipeError as error:
+        pytest.skip(str(error))
+    assert (images.shape, labels.shape) == ((20, 3, 1024, 1024), (20, 1024, 1024))
+    # each section between its neighbours; at the ends of the stack itself
+    assert np.array_equal(images[1:, 0], images[:-1, 1])
+    assert np.array_equal(images[:-1, 2], images[1:, 1])
+    assert np.array_equal(images[0, 0], images[0, 1])
+    assert np.array_equal(images[19, 2], images[19, 1])
+    # shares and greys that were measured before any code of ours read the file
+    assert labels.mean() == pytest.approx(0.204, abs=0.0005)
+    grey = images[:, 1]
+    assert grey[labels == 1].mean() == pytest.approx(65, abs=0.5)
+    assert grey[labels == 0].mean() == pytest.approx(145, abs=0.5)
+    data = load_data("sstem-vnc")
+    assert data.is_segmentation
+    assert (data.shape, data.classes, data.maximum) == ((3, 64, 64), 2, 255)
+    assert [len(labels) for _, labels in parts(data)] == [3584, 512, 1024]
+    assert np.array_equal(data.validation_images[16 * 16 + 1], images[15, :, :64, 64:128])
+    assert np.array_equal(data.test_labels[-1], labels[19, -64:, -64:])

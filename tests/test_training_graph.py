@@ -1,21 +1,25 @@
 """Training of networks that join layers: recipe to torch, torch to integers, every engine alike."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import neuromorph as nm
 from networks import roomy
 from neuromorph.data import Dataset, tiles
-from neuromorph.errors import RecipeError
+from neuromorph.errors import NetworkError, RecipeError
 from neuromorph.mapping import map_network
 
 torch = pytest.importorskip("torch")
 
-from neuromorph.training import export, quantize  # noqa: E402
+from neuromorph.network import load_network  # noqa: E402
+from neuromorph.training import export, quantize, to_torch, train_seeds  # noqa: E402
 from neuromorph.training.loss import squared_hinge  # noqa: E402
 from neuromorph.training.measure import dice, measure_rest  # noqa: E402
 from neuromorph.training.models import build_model  # noqa: E402
 from neuromorph.training.recipe import parse_recipe_dict  # noqa: E402
+from neuromorph.training.train import Training  # noqa: E402
 
 LAYERS = [
     {"kind": "conv", "channels": 3, "kernel": 3, "padding": 1},
@@ -138,3 +142,78 @@ def test_tiles_put_together_are_the_image():
     found = tiles(images, 2)
     assert found.shape == (2 * 2 * 3, 3, 2, 2)
     assert np.array_equal(found[4], images[0, :, 2:4, 2:4])
+
+
+def joined_with_the_input(levels):
+    """A model whose last layers hear the input beside others."""
+    last = LAYERS[3] | {"sources": ["input", "conv1", "conv2", "conv3"], "upsample": [1, 1, 2, 4]}
+    images = data()
+    model = build_model(recipe(layers=[*LAYERS[:3], last], levels=levels), images, seed=3)
+    with torch.no_grad():
+        model(torch.tensor(images.train_images))  # statistics of batch norm
+    return model.eval(), images
+
+
+def test_grey_values_join_nothing_in_integers():
+    """A grey value is level / 256, a ternary activation level / 1: no threshold folds both."""
+    model, images = joined_with_the_input({})
+    with pytest.raises(NetworkError) as error:
+        export(model, images.test_images, name="graph")
+    assert str(error.value) == (
+        "layer 'conv4' joins levels of different units (input, conv1, conv2, conv3), which no "
+        "threshold folds; join layers of one space"
+    )
+    model, images = joined_with_the_input({"weights": "float", "activations": "float"})
+    with pytest.raises(NetworkError) as error:
+        quantize(model, torch.tensor(images.train_images))
+    assert str(error.value) == (
+        "layer 'conv4' joins the input with float levels, which have no unit in common; join "
+        "layers only"
+    )
+
+
+def put_data(monkeypatch):
+    """Training reads what is made here."""
+    for name in ("train", "seeds"):
+        module = sys.modules[f"neuromorph.training.{name}"]
+        monkeypatch.setattr(module, "load_data", lambda *_: data())
+    monkeypatch.setattr(module, "PROOF_IMAGES", 3)
+
+
+def test_pixels_with_labels_are_not_shifted(tmp_path, monkeypatch):
+    put_data(monkeypatch)
+    shifted = recipe(data={"name": "sstem-vnc", "shift": 2})
+    with pytest.raises(RecipeError) as error:
+        Training(shifted, seed=1, folder=None, out=tmp_path)
+    assert str(error.value) == (
+        "data.shift is 2, but images of 'sstem-vnc' have a label a pixel, which cannot be shifted "
+        "in; leave it out"
+    )
+
+
+def test_the_seed_that_ships_is_the_best_by_dice_on_validation(tmp_path, monkeypatch):
+    put_data(monkeypatch)
+    result = train_seeds(recipe(), [1, 2, 3], out=tmp_path, progress=False)
+    found = {seed["seed"]: seed for seed in result["seeds"]}
+    best = max(found, key=lambda seed: (found[seed]["validation_dice"], -seed))
+    assert result["network"]["seed"] == best
+    assert result["network"]["rule"] == "the seed of the best validation dice at the last epoch"
+    network = load_network(tmp_path)
+    dices = [found[seed]["deployed_test_dice"] for seed in (1, 2, 3)]
+    assert network.meta["test_dice"] == pytest.approx(found[best]["deployed_test_dice"])
+    assert network.meta["dice_mean"] == pytest.approx(np.mean(dices))
+    assert network.meta["dice_sd"] == pytest.approx(np.std(dices, ddof=1))
+    card = (tmp_path / "card.md").read_text()
+    assert f"**Test Dice {np.mean(dices):.3f} ± {np.std(dices, ddof=1):.3f}** of class 1" in card
+
+
+def test_neurobench_refuses_a_graph():
+    images = data()
+    model = build_model(recipe(), images, seed=3)
+    network = export(model.eval(), images.test_images[:1], name="graph")
+    with pytest.raises(NetworkError) as error:
+        to_torch(network)
+    assert str(error.value) == (
+        "NeuroBench's model takes plain sequences of layers only; layer 'conv4' of network "
+        "'graph' hears 'conv1', 'conv2', 'conv3'"
+    )
