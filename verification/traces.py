@@ -13,8 +13,8 @@ keeps what is done every so often, so that the same command goes on from there.
 * mutations: traces with flipped bits, cut, with other types, values, shapes
   and huge sizes; each gives a ``TraceError`` or is read, in bounded time and
   memory, and nothing crashes.
-* large: so many packets (a real run, repeated) are written and read slice by
-  slice in bounded memory.
+* large: so many packets (a real run, repeated) are written, read slice by
+  slice and validated in bounded memory.
 """
 
 from __future__ import annotations
@@ -404,6 +404,9 @@ def large(number: int, folder: Path) -> dict[str, Any]:
             assert np.array_equal(piece["neuron"], packets["neuron"])
         slices = (time.perf_counter() - begun) / 20
         size = path.stat().st_size
+    begun = time.perf_counter()
+    assert validate(path) == []
+    validated = time.perf_counter() - begun
     return {
         "packets": times * len(packets),
         "samples": times * len(images),
@@ -412,6 +415,7 @@ def large(number: int, folder: Path) -> dict[str, Any]:
         "open_s": opened,
         "read_s": read,
         "slice_s": slices,
+        "validate_s": validated,
         "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
@@ -439,7 +443,7 @@ def main() -> None:
             state = large(a.number or 10_000_000, Path(folder))
         print(json.dumps(state, indent=1))
         assert state["memory_bytes"] < LARGE_BYTES, "more memory than promised"
-        print("verdict: written and read in bounded memory")
+        print("verdict: written, read and validated in bounded memory")
         return
     state = json.loads(a.state.read_text()) if a.state and a.state.exists() else {}
     work, number = (

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.events import Counts
 from neuromorph.mapping.packets import SIDES
+from neuromorph.trace.ledger import Entry, Ledger
 from neuromorph.trace.paths import CORE
 from neuromorph.trace.reader import Trace
 
@@ -22,16 +22,16 @@ Columns = dict[str, NDArray[Any]]
 STEPS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)])  # of SIDES
 
 
-def broken_hop_rules(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
+def broken_hop_rules(trace: Trace) -> Iterator[tuple[int, str]]:
     """(rule, sentence), each rule once; the packets are known to keep theirs."""
     said = set[int]()
-    for number, text in _broken(trace, counts):
+    for number, text in _broken(trace):
         if number not in said:
             said.add(number)
             yield number, text
 
 
-def _broken(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
+def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
     links = trace.chip.columns * trace.chip.rows * len(SIDES)
     left = np.full(links, -(1 << 62))  # when the last packet entered each link
     last, delivered = -(1 << 62), 0
@@ -49,7 +49,7 @@ def _broken(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
     if trace.complete and delivered != trace.packet_count:
         yield 25, f"/hops delivers {delivered} packets, /packets has {trace.packet_count}"
         return
-    found = np.zeros((3, trace.samples, len(counts.cores)), np.int64)
+    ledger = Ledger(trace, 28, "/hops", ("hop_x", "hop_y", "hop_local"), _entries, trace.paths)
     rows = 0
     for hops, packets in trace.paths():
         rows += len(hops["tick"])
@@ -57,15 +57,19 @@ def _broken(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
             yield 26, "/hops has a packet that does not go the way from its source to its target"
             return
         if trace.complete:
-            sent = packets["sample"][hops["packet"]], packets["source"][hops["packet"]]
-            side = hops["link"] % len(SIDES) // 2  # 0: along x, 1: along y, 2: into a core
-            np.add.at(found, (side, *(end.astype(np.int64) for end in sent)), 1)
+            ledger.add((hops, packets))
     if trace.complete:
         if rows != trace.hop_count:
             yield 26, "/hops has rows of a packet after its delivery, or of none"
-        for action, tally in zip(("hop_x", "hop_y", "hop_local"), found):
-            if not np.array_equal(tally, counts[action]):
-                yield 28, f"/hops and the counts differ in {action}"
+        yield from ledger.broken()
+
+
+def _entries(path: tuple[Columns, Columns]) -> Iterator[Entry]:
+    hops, packets = path
+    sample, source = (packets[n][hops["packet"]].astype(np.int64) for n in ("sample", "source"))
+    side = hops["link"] % len(SIDES) // 2  # 0: along x, 1: along y, 2: into a core
+    for number, action in enumerate(("hop_x", "hop_y", "hop_local")):
+        yield action, sample[side == number], source[side == number], None
 
 
 def _is_bounded(chip: Chip) -> bool:

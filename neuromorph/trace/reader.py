@@ -27,7 +27,7 @@ from neuromorph.trace.origin import read_origin
 from neuromorph.trace.paths import packet_paths
 from neuromorph.trace.schema import Detail, NetworkInfo
 from neuromorph.trace.synapses import Expansion
-from neuromorph.trace.tallies import counts_of, sums_of
+from neuromorph.trace.tallies import counts_by_block, counts_of, sums_of
 from neuromorph.trace.timing import spike_times
 
 __all__ = ["Trace"]
@@ -309,8 +309,19 @@ class Trace(Opened):
 
     @cached_property
     def counts(self) -> Counts:
-        """The counts of the run, equal to ``Run.counts``; ready to be priced."""
+        """The counts of the run, equal to ``Run.counts``; ready to be priced.
+
+        Those of every sample are in memory; for long traces see :attr:`sums` and
+        :meth:`counts_by_block`.
+        """
         return counts_of(self)
+
+    def counts_by_block(self) -> Iterator[Counts]:
+        """The counts of the samples in order, some samples at a time, in bounded memory.
+
+        Each has the time of the whole run.
+        """
+        return counts_by_block(self)
 
     @cached_property
     def sums(self) -> Counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from neuromorph.events import ACTIONS, Counts
 if TYPE_CHECKING:
     from neuromorph.trace.reader import Trace
 
-__all__ = ["counts_of", "sums_of"]
+__all__ = ["counts_by_block", "counts_of", "sums_of"]
 
 
 def counts_of(trace: Trace) -> Counts:
@@ -25,6 +26,19 @@ def counts_of(trace: Trace) -> Counts:
         stored[done : done + len(block["values"])] = block["values"]
         done += len(block["values"])
     return _counts(trace, stored, None)
+
+
+def counts_by_block(trace: Trace) -> Iterator[Counts]:
+    """Counts of the next samples, in bounded memory, see :meth:`Trace.counts_by_block`."""
+    done = 0
+    for block in trace.blocks("counts"):
+        try:
+            yield _counts(trace, block["values"], None)
+        except TraceError as error:
+            if not done:
+                raise
+            raise TraceError(f"{error} (numbered from sample {done} on)") from None
+        done += len(block["values"])
 
 
 def sums_of(trace: Trace) -> Counts:

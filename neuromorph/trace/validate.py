@@ -1,7 +1,7 @@
 """Whether a trace keeps every rule of ``docs/trace-format.md``.
 
 Rules 1 to 10 are checked whenever a trace is opened; the others here, since
-they need all rows.  Numbers are those of the document.
+they need all rows, a block of them at a time.  Numbers are those of the document.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from neuromorph.levels import Levels
 from neuromorph.mapping.packets import TOKEN
 from neuromorph.trace.hop_rules import broken_hop_rules
 from neuromorph.trace.layout import neuron_rows
+from neuromorph.trace.ledger import Entry, Ledger
 from neuromorph.trace.reader import Trace
 from neuromorph.trace.schema import NetworkInfo
 
@@ -28,6 +29,7 @@ Ints = NDArray[np.int64]
 Columns = dict[str, NDArray[Any]]
 
 MATCHED_SAMPLES = 64  # samples whose spikes are held beside a block of packets
+STARTS = 1 << 16  # samples whose starts are read at a time
 
 
 def validate(path: str | os.PathLike[str]) -> list[str]:
@@ -63,26 +65,35 @@ def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
     """(rule, sentence) of every broken rule."""
     if not trace.complete:
         yield 11, "the run did not finish; what was flushed is readable"
+    sends = np.zeros(len(trace.slices) + 1, bool)
+    differing: dict[str, int] = {}
+    done, counts = 0, None
     try:
-        counts = trace.counts
+        for counts in trace.counts_by_block() if trace.samples else [trace.counts]:
+            sends |= (counts["token_out"] > 0).any(axis=0)
+            for names, sample in _differing(trace, counts):
+                differing.setdefault(names, done + sample)
+            done += len(counts)
     except TraceError as error:
         yield 14, str(error)
         return
+    assert counts is not None
     yield from _labels(trace, counts)
-    yield from _sums(trace, counts)
-    yield from _samples(trace, counts)
+    for names, sample in differing.items():
+        yield 15, f"counts of sample {sample}: {names} differ"
+    yield from _samples(trace, counts, sends)
     spikes_fit = True
     if trace.holds("spikes"):
-        for number, text in _spikes(trace, counts):
+        for number, text in _spikes(trace):
             spikes_fit = False
             yield number, text
     if trace.holds("packets"):
         packets_fit = True
-        for number, text in _packets(trace, counts, spikes_fit):
+        for number, text in _packets(trace, spikes_fit):
             packets_fit = False
             yield number, text
         if trace.holds("hops") and packets_fit:
-            yield from broken_hop_rules(trace, counts)
+            yield from broken_hop_rules(trace)
 
 
 # --- descriptions and counts
@@ -107,8 +118,8 @@ def _labels(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
         yield 13, "/counts/layers and /counts/cores are not the rows of /mapping"
 
 
-def _sums(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
-    """Rule 15: what is sent arrives, and what follows from the mapping does."""
+def _differing(trace: Trace, counts: Counts) -> Iterator[tuple[str, int]]:
+    """Rule 15: what is sent arrives, and what follows from the mapping does; else first sample."""
     spikes_in, tokens_in = counts["spike_in"], counts["token_in"]
     neurons = np.array([0, *(s.neurons for s in trace.slices)])
     sent: dict[str, tuple[Ints, Ints]] = {
@@ -144,34 +155,49 @@ def _sums(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
         )
     for names, (left, right) in equal.items():
         if (left != right).any():
-            sample = int(np.argwhere(left != right)[0][0])
-            yield 15, f"counts of sample {sample}: {names} differ"
+            yield names, int(np.argwhere(left != right)[0][0])
 
 
-def _samples(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
+def _samples(trace: Trace, counts: Counts, sends: NDArray[np.bool_]) -> Iterator[tuple[int, str]]:
+    """Rules 16 and 17; ``counts`` for its time, ``sends`` are the rows that ever sent a token."""
     classes = trace.network_info.classes
-    if _outside(trace.predictions, 0, classes) or (trace.labels < -1).any():
+    timed, active = trace.mode == "timed", counts.active_ticks
+    wrong = dict.fromkeys(("class", "before", "order"), False)
+    first = last = None
+    before = (-(1 << 63), -(1 << 63))
+    for block in trace.blocks("samples"):
+        wrong["class"] |= _outside(block["prediction"], 0, classes) or bool(
+            (block["label"] < -1).any()
+        )
+        if not timed:
+            continue
+        start, finish = block["start"], block["finish"]
+        first = int(start[0]) if first is None else first
+        last = int(finish[-1])
+        wrong["before"] |= bool((start < 0).any() or (finish < start).any())
+        wrong["order"] |= any(
+            bool((np.diff(ticks) < 0).any()) or int(ticks[0]) < end
+            for ticks, end in zip((start, finish), before)
+        )
+        before = int(start[-1]), last
+    if wrong["class"]:
         yield 16, f"/samples has a label below -1, or a prediction that is no class of {classes}"
-    start, finish = trace.started_ticks, trace.finished_ticks
-    active = counts.active_ticks
-    if start is None or finish is None:
+    if not timed:
         if counts.ticks is not None or active is not None:
             yield 17, f"a run in mode {trace.mode!r} has no time, but /counts has ticks"
         return
-    if (start < 0).any() or (finish < start).any():
+    if wrong["before"]:
         yield 17, "a sample of /samples finishes before it starts"
-    if (np.diff(start) < 0).any() or (np.diff(finish) < 0).any():
+    if wrong["order"]:
         yield 17, "/samples/start or /samples/finish does not ascend"
-    spent = int(finish[-1]) - int(start[0]) if len(start) else 0
+    spent = 0 if first is None or last is None else last - first
     if trace.complete and counts.ticks not in (None, spent):
         yield 17, f"/counts/ticks is {counts.ticks}, /samples says {spent}"
     if active is not None and (active < 0).any():
         yield 17, "/counts/active_ticks has a negative number"
     if active is not None and counts.ticks is not None:
         # others may go on after the last read-out
-        awaited = (counts["token_out"] > 0).any(axis=0) | (
-            np.array(counts.layers) == counts.layers[-1]
-        )
+        awaited = sends | (np.array(counts.layers) == counts.layers[-1])
         if (active > counts.ticks)[awaited | (trace.chip.sync == "barrier")].any():
             yield 17, f"/counts/active_ticks has more than the {counts.ticks} ticks of the run"
 
@@ -179,7 +205,7 @@ def _samples(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
 # --- spikes
 
 
-def _spikes(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
+def _spikes(trace: Trace) -> Iterator[tuple[int, str]]:
     info = trace.network_info
     sizes = np.array(info.spiking_sizes)
     starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -189,7 +215,15 @@ def _spikes(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
     if bitplane:
         low[0] = 0
     owner = neuron_rows(info, trace.slices)
-    found = np.zeros(trace.samples * len(counts.cores), np.int64)
+
+    def entries(block: Columns) -> Iterator[Entry]:
+        sample, layer, neuron, level = (
+            block[name].astype(np.int64) for name in ("sample", "layer", "neuron", "level")
+        )
+        number = np.where(layer == 0, np.bitwise_count(level) if bitplane else 1, 1)
+        yield "spike_out", sample, owner[starts[layer] + neuron].astype(np.int64), number
+
+    ledger = Ledger(trace, 20, "/spikes", ("spike_out",), entries, lambda: trace.blocks("spikes"))
     last = -1
     sorted_so_far = True
     for block in trace.blocks("spikes"):
@@ -211,10 +245,8 @@ def _spikes(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
             sorted_so_far = False
             yield 18, "/spikes is not sorted by sample, layer and neuron, each once"
         last = int(key[-1])
-        number = np.bitwise_count(level) if bitplane else np.ones_like(level)
-        number = np.where(layer == 0, number, 1)
-        found += _tally(sample * len(counts.cores) + owner[place], found.size, number)
-    yield from _agree(20, "/spikes", "spike_out", found, counts)
+        ledger.add(block)
+    yield from ledger.broken()
 
 
 def _largest_input(info: NetworkInfo) -> int:
@@ -224,18 +256,25 @@ def _largest_input(info: NetworkInfo) -> int:
 # --- packets
 
 
-def _packets(trace: Trace, counts: Counts, spikes_fit: bool) -> Iterator[tuple[int, str]]:
-    rows = len(counts.cores)
+def _packets(trace: Trace, spikes_fit: bool) -> Iterator[tuple[int, str]]:
+    rows = len(trace.slices) + 1
     stage = np.array([-1, *(s.stage for s in trace.slices)])
     sizes = np.array(trace.network_info.spiking_sizes)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     heard = _heard(trace.network_info)
     owner = neuron_rows(trace.network_info, trace.slices)
-    start = trace.started_ticks
-    found = {
-        action: np.zeros(trace.samples * rows, np.int64)
-        for action in ("spike_in", "token_in", "packet_out", "token_out")
-    }
+    # with multicast one that is sent is delivered to several cores
+    ends = {"spike_in": "target", "token_in": "target"}
+    if trace.chip.routing != "multicast":
+        ends |= {"packet_out": "source", "token_out": "source"}
+
+    def entries(block: Columns) -> Iterator[Entry]:
+        sample, is_token = block["sample"].astype(np.int64), block["neuron"] == TOKEN
+        for action, end in ends.items():
+            chosen = is_token == action.startswith("token")
+            yield action, sample[chosen], block[end].astype(np.int64)[chosen], None
+
+    ledger = Ledger(trace, 23, "/packets", tuple(ends), entries, lambda: trace.blocks("packets"))
     last, seen = -(1 << 62), set[int]()
 
     def once(number: int, wrong: bool, text: str) -> Iterator[tuple[int, str]]:
@@ -277,27 +316,31 @@ def _packets(trace: Trace, counts: Counts, spikes_fit: bool) -> Iterator[tuple[i
             "/packets is not sorted by delivered, or has a packet sent after it was delivered",
         )
         last = int(delivered[-1])
-        if not trace.complete or start is None:
+        if not trace.complete:
             continue
         yield from once(
-            21, bool((sent < start[sample]).any()), "/packets has one sent before its sample starts"
+            21,
+            bool((sent < _starts(trace, sample)).any()),
+            "/packets has one sent before its sample starts",
         )
-        for action, end, chosen in (
-            ("spike_in", target, ~is_token),
-            ("token_in", target, is_token),
-            ("packet_out", source, ~is_token),
-            ("token_out", source, is_token),
-        ):
-            found[action] += _tally((sample * rows + end)[chosen], trace.samples * rows)
+        ledger.add(block)
         if spikes_fit:
             spikes = ~is_token
             matched = _matched(trace, starts, sample[spikes], place[spikes], payload[spikes])
             yield from once(24, not matched, "/packets has a payload that its neuron did not send")
     if trace.complete:
-        for action, tally in found.items():
-            if action.endswith("_out") and trace.chip.routing == "multicast":
-                continue  # one of them is delivered to several cores
-            yield from _agree(23, "/packets", action, tally, counts)
+        yield from ledger.broken()
+
+
+def _starts(trace: Trace, sample: Ints) -> Ints:
+    """When each of these samples starts."""
+    result = np.empty(len(sample), np.int64)
+    for group in np.unique(sample // STARTS).tolist():
+        chosen = sample // STARTS == group
+        last = min((group + 1) * STARTS, trace.samples)
+        start = trace.rows("samples", group * STARTS, last, only=("start",))["start"]
+        result[chosen] = start[sample[chosen] - group * STARTS]
+    return result
 
 
 def _heard(info: NetworkInfo) -> NDArray[np.bool_]:
@@ -336,24 +379,3 @@ def _matched(trace: Trace, starts: Ints, sample: Ints, place: Ints, payload: Int
 
 def _outside(values: NDArray[Any], low: int, high: int) -> bool:
     return bool(((values < low) | (values >= high)).any())
-
-
-def _tally(keys: Ints, size: int, numbers: NDArray[Any] | None = None) -> Ints:
-    # float64 weights of bincount are exact: a block has far fewer than 2**53 spikes
-    return np.bincount(keys, weights=numbers, minlength=size).astype(np.int64)
-
-
-def _agree(
-    number: int, table: str, action: str, found: Ints, counts: Counts
-) -> Iterator[tuple[int, str]]:
-    wanted = counts[action]
-    differ = found.reshape(wanted.shape) != wanted
-    if differ.any():
-        sample, row = (int(i) for i in np.argwhere(differ)[0])
-        yield (
-            number,
-            (
-                f"{table} and the counts differ in {action} of sample {sample}, row {row}: "
-                f"{int(found.reshape(wanted.shape)[sample, row])}, {int(wanted[sample, row])}"
-            ),
-        )

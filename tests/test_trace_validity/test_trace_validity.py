@@ -28,9 +28,11 @@ from validity_kit import (
     unseal,
 )
 
+import neuromorph as nm
+from neuromorph.data import load_data
 from neuromorph.errors import TraceError, TraceVersionError
 from neuromorph.events import ACTIONS
-from neuromorph.trace import Trace, schema, validate
+from neuromorph.trace import Trace, ledger, reader, schema, validate
 
 
 def test_the_valid_trace_is_valid(tmp_path):
@@ -94,7 +96,9 @@ def test_every_rule_of_the_document_has_a_case():
     assert {1, *(c.values[0] for c in CASES)} == set(numbers)
     folder = HERE.parent / "neuromorph" / "trace"
     source = "".join((folder / f"{name}.py").read_text() for name in ("validate", "hop_rules"))
-    named = {int(n) for n in re.findall(r"(?:yield|_agree\(|once\(\s*)\s*\(?\s*(\d+),", source)}
+    named = {
+        int(n) for n in re.findall(r"(?:yield|Ledger\(\s*trace,|once\(\s*)\s*\(?\s*(\d+),", source)
+    }
     assert named == set(numbers) - set(OPENING)
 
 
@@ -204,3 +208,31 @@ def test_rows_beyond_flushed_do_not_exist(tmp_path):
         assert np.array_equal(trace.counts.values, golden.counts.values[:1])
         assert len(trace.spikes()["level"]) == 11
         assert trace.packets()["sent"].tolist() == golden.packets()["sent"][:15].tolist()
+
+
+def test_counts_are_compared_a_few_samples_at_a_time(tmp_path, monkeypatch):
+    """Samples overlap in time; those whose group is done too early are summed up again."""
+    path = tmp_path / "run.h5"
+    mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
+    images = load_data("digits").test_images[:12]
+    nm.simulate(mapping, images, mode="timed", detail="hops", trace=path)
+    unseal(path)
+    rescans = []
+
+    def blocks(self, table, *, rows=None, real=Trace.blocks):
+        rescans.append(table)
+        return real(self, table, rows=rows)
+
+    monkeypatch.setattr(ledger, "GROUP_CELLS", 1)
+    monkeypatch.setattr(reader, "BLOCK_ROWS", 500)
+    for groups in (1, 3):
+        monkeypatch.setattr(ledger, "GROUPS", groups)
+        with monkeypatch.context() as patch:
+            patch.setattr(Trace, "blocks", blocks)
+            assert validate(path) == []
+    assert rescans.count("packets") > 4  # each sample overlaps with the next
+    with h5py.File(path, "r+") as file:
+        action = file["counts/actions"][:].tolist().index(b"spike_in")
+        file["counts/values"][7, 1, action] += 1
+    sentence = "rule 23: /packets and the counts differ in spike_in of sample 7, row 1: "
+    assert any(problem.startswith(sentence) for problem in validate(path))
