@@ -338,9 +338,37 @@ def test_a_trace_and_a_record_are_told_apart(recorded, tmp_path):
     mapping = nm.map_network(nm.load_network("digits-gxnor"), nm.load_chip("gxnor45"))
     nm.simulate(mapping, DATA.test_images[:2], trace=tmp_path / "run.h5")
     assert (is_learning(recorded[0]), is_learning(tmp_path / "run.h5")) == (True, False)
-    with pytest.raises(TraceError, match="is not a neuromorph-trace file"):
+    with pytest.raises(TraceError, match="is a learning record, not the trace of a run"):
         nm.Trace(recorded[0])
     with LearningTrace(recorded[0]) as record:
         pass
     with pytest.raises(TraceError, match="this learning record is closed"):
         next(record.blocks())
+
+
+# --- the command
+
+
+def test_the_command_records_the_last_seed(tmp_path):
+    path, network = tmp_path / "learn.h5", tmp_path / "net.safetensors"
+    told = ["--samples", "60", "--passes", "2", "--hidden", "9", "--seeds", "2", "--data", "digits"]
+    command = ["learn", "online-scratch", *told, "--trace", path, "--save", network, "--json"]
+    done = CliRunner().invoke(main, [str(part) for part in command])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.output)
+    assert record["trace"] == str(path)
+    assert validate_learning(path) == []
+    saved = nm.load_network(network)
+    with LearningTrace(path) as trace:
+        assert (len(trace), trace.rule.seed, trace.first) == (120, 1, 0)
+        assert trace.inference.inferences == trace.learning.inferences == 120
+        edge = trace.rule.rest
+        read = np.sign(trace.after) * (np.abs(trace.after.astype(int)) > edge)
+        weights = [s.weights for s in saved.stages]
+        assert sum(w.size for w in weights) == len(read)
+        assert sum(int((w != 0).sum()) for w in weights) == int((read != 0).sum())
+    done = CliRunner().invoke(main, ["report", str(path)])
+    assert done.exit_code != 0
+    assert "is a learning record, not the trace of a run; trace info, trace" in done.output
+    done = CliRunner().invoke(main, ["learn", "drift", "--data", "digits", "--trace", str(path)])
+    assert "scenario drift has no trace to choose" in done.output

@@ -50,6 +50,11 @@ __all__ = ["learn_command"]
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the learned network, an ordinary network file (online-scratch; the last seed).",
 )
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Record every transition to HDF5, a learning record (online-scratch; the last seed).",
+)
 @as_json
 def learn_command(
     scenario: str,
@@ -67,6 +72,7 @@ def learn_command(
     prices: str,
     picture: Path | None,
     save: Path | None,
+    trace: Path | None,
     as_json: bool,
 ) -> None:
     """Learn on the chip, by SCENARIO.
@@ -84,7 +90,7 @@ def learn_command(
     from neuromorph.learning.scenarios import Settings, draw, run_scenario
     from neuromorph.network import save_network
 
-    check_outputs([picture, save], [data])
+    check_outputs([picture, save, trace], [data])
     folder = None
     if data is not None and data not in DATA_NAMES and Path(data).is_dir():
         data, folder = "mnist", data
@@ -100,6 +106,7 @@ def learn_command(
             samples=samples,
             passes=passes,
             seeds=seeds,
+            trace=trace,
             chip=chip,
             prices=prices,
             workers=workers_of(jobs, cluster),
@@ -112,6 +119,9 @@ def learn_command(
         save_network(result.network, save)
         record["network"] = str(save)
         text += f"\n\nnetwork: {save}"
+    if trace is not None:
+        record["trace"] = str(trace)
+        text += f"\n\ntrace: {trace}"
     if picture is not None:
         record["picture"] = str(draw(result, picture))
         text += f"\n\ncurves: {picture}"

@@ -133,7 +133,7 @@ def learn(
     rule: Rule,
     state: Plastic | None = None,
     samples: int | None = None,
-    trace: str | os.PathLike[str] | None = None,
+    trace: str | os.PathLike[str] | Recorder | None = None,
 ) -> Learned:
     """Learn on the chip, one sample after the other.
 
@@ -158,6 +158,7 @@ def learn(
     trace : path, optional
         File that gets every transition while they happen, and what came of it
         all: a learning record, see :class:`~neuromorph.learning.LearningTrace`.
+        An open recorder gets the transitions only; who opened it finishes it.
 
     Returns
     -------
@@ -199,7 +200,10 @@ def learn(
     else:
         _check_state(state, mapping.network, rule)
         state = state.copy()
-    recorder = None if trace is None else Recorder(trace, mapping, rule, state)
+    own = None
+    if trace is not None and not isinstance(trace, Recorder):
+        own = trace = Recorder(trace, mapping, rule, state)
+    recorder = trace
     learner = Learner(state, rule, slices_of(mapping))
     accountant = Accountant(mapping, rule, state.fixed)
     predictions: list[NDArray[np.int64]] = []
@@ -207,7 +211,7 @@ def learn(
     seen, waiting = state.samples, state.waiting
     expected = samples if samples or not isinstance(stream, tuple) else len(stream[1])
     progress = tqdm(total=expected, unit="sample", disable=None, delay=1.0, leave=False)
-    with recorder or nullcontext(), progress as bar:
+    with own or nullcontext(), progress as bar:
         for images, classes in _after(first, pieces):
             start = 0
             while start < len(images):
@@ -244,8 +248,8 @@ def learn(
         learning=learning,
         note="; ".join(notes),
     )
-    if recorder is not None:
-        recorder.finish(learned)
+    if own is not None:
+        own.finish(learned)
     return learned
 
 

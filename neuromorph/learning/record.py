@@ -26,6 +26,7 @@ from neuromorph.plasticity import MOVE_DTYPE, Plastic, Rule
 from neuromorph.trace.compression import filters_of
 from neuromorph.trace.container import attributes, create, group
 from neuromorph.trace.origin import fixed, strings_of, write_origin
+from neuromorph.trace.schema import LEARNING_FORMAT
 from neuromorph.trace.seal import write_seal
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "PARTS", "VERSION", "Recorder"]
 
-FORMAT, VERSION = "neuromorph-learning", (1, 0)
+FORMAT, VERSION = LEARNING_FORMAT, (1, 0)
 PARTS = {"inference": tuple(ACTIONS), "learning": tuple(LEARNING_ACTIONS)}
 CHUNK_ROWS = 1 << 16
 

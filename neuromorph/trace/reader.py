@@ -77,7 +77,13 @@ class Trace(Opened):
     # --- opening
 
     def _read_root(self, root: h5py.File) -> None:
-        if "format" not in root.attrs or attribute(self.path, root, "format", str) != schema.FORMAT:
+        known = attribute(self.path, root, "format", str) if "format" in root.attrs else ""
+        if known == schema.LEARNING_FORMAT:
+            raise TraceError(
+                f"{self.path} is a learning record, not the trace of a run; trace info, trace "
+                "validate and energy reprice read it"
+            )
+        if known != schema.FORMAT:
             raise TraceError(f"{self.path} is not a {schema.FORMAT} file")
         self.version: str = attribute(self.path, root, "version", str)
         if not re.fullmatch(r"\d{1,9}\.\d{1,9}", self.version, re.ASCII):

@@ -23,6 +23,7 @@ __all__ = [
     "FORMAT",
     "HARDWARE",
     "HOP_COLUMNS",
+    "LEARNING_FORMAT",
     "MAPPING_COLUMNS",
     "META",
     "MODES",
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 FORMAT = "neuromorph-trace"
+LEARNING_FORMAT = "neuromorph-learning"  # learning records
 VERSION = (1, 2)
 
 Detail = Literal["counts", "spikes", "packets", "hops"]

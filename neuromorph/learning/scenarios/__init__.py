@@ -42,7 +42,9 @@ def run_scenario(name: str, settings: Settings) -> Result:
     if name not in SCENARIOS:
         raise LearningError(f"no scenario {name!r}; scenarios are {', '.join(SCENARIOS)}")
     scenario = SCENARIOS[name]
-    for setting in ("states", "hidden", "error", "samples", "passes", "filters", "seeds"):
+    for setting in (
+        "states", "hidden", "error", "samples", "passes", "filters", "seeds", "trace",
+    ):  # fmt: skip
         if getattr(settings, setting) is not None and setting not in scenario.takes:
             raise LearningError(
                 f"scenario {name} has no {setting} to choose; it takes {', '.join(scenario.takes)}"

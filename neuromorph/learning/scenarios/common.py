@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from neuromorph.energy import EnergyReport, estimate_energy, format_joules, load
 from neuromorph.errors import LearningError, RecipeError
 from neuromorph.events import Counts, format_table
 from neuromorph.learning.loop import Learned, learn, map_for
+from neuromorph.learning.record import Recorder
 from neuromorph.mapping import Mapping
 from neuromorph.network import Input, Network, load_network
 from neuromorph.plasticity import ErrorPath, Plastic, Rule, fresh
@@ -61,7 +64,8 @@ class Settings:
     the built-in digits where not; ``folder`` where to look.  ``samples`` is
     how many different images the stream has, ``passes`` how often it shows each;
     with ``seeds`` they shorten or lengthen a run.  ``filters`` are fixed random
-    ones in front.  ``workers`` do the seeds.
+    ones in front.  ``trace`` is a file for the learning record of the last seed.
+    ``workers`` do the seeds.
     """
 
     data: str | None = None
@@ -73,6 +77,7 @@ class Settings:
     passes: int | None = None
     filters: int | None = None
     seeds: int | None = None
+    trace: Path | None = None
     chip: str = "gxnor45"
     prices: str = "horowitz45"
     workers: Workers = ALONE
@@ -271,6 +276,7 @@ class Session:
         )
         self.prices = load_prices(settings.prices)
         self.learned: list[Learned] = []
+        self._recorder: Recorder | None = None
 
     @staticmethod
     def scratch(
@@ -287,10 +293,31 @@ class Session:
 
     def learn(self, images: Images, labels: Labels) -> Learned:
         """Learn samples in the order given."""
-        found = learn(self.mapping, (images, labels), rule=self.rule, state=self.state)
+        stream = images, labels
+        found = learn(self.mapping, stream, rule=self.rule, state=self.state, trace=self._recorder)
         self.state = found.state
         self.learned.append(found)
         return found
+
+    @contextmanager
+    def recorded(self, path: Path | None) -> Iterator[None]:
+        """Write all that is learned meanwhile as one learning record; None: nothing."""
+        if path is None:
+            yield
+            return
+        before = len(self.learned)
+        with Recorder(path, self.mapping, self.rule, self.state) as self._recorder:
+            yield
+            parts = self.learned[before:]
+            whole = replace(
+                parts[-1],
+                predictions=np.concatenate([part.predictions for part in parts]),
+                labels=np.concatenate([part.labels for part in parts]),
+                inference=Counts.join([part.inference for part in parts]),
+                learning=Counts.join([part.learning for part in parts]),
+            )
+            self._recorder.finish(whole)
+        self._recorder = None
 
     def follow(
         self,

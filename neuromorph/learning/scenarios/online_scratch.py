@@ -36,7 +36,8 @@ def run(settings: Settings) -> Result:
     settings, count, note = _chosen(settings)
     states, passes, hidden = settings.states or 0, settings.passes or 0, settings.hidden or ()
     seeds = range(settings.seeds or 3)
-    found = list(settings.workers.each(_learn, [(settings, count, seed) for seed in seeds]))
+    tasks = [(settings, count, seed, seed == seeds[-1]) for seed in seeds]
+    found = list(settings.workers.each(_learn, tasks))
     curves = [one.curve for one in found]
     accuracies, facts = [one.accuracy for one in found], [one.facts for one in found]
     validation = [one.curve.y[-1] / 100 for one in found]
@@ -110,9 +111,9 @@ def _chosen(settings: Settings) -> tuple[Settings, int, str]:
     return made, count, note
 
 
-def _learn(task: tuple[Settings, int, int]) -> _Found:
+def _learn(task: tuple[Settings, int, int, bool]) -> _Found:
     """One seed; the settings leave no choice."""
-    settings, count, seed = task
+    settings, count, seed, last = task
     data, entry, _ = load(settings)
     states, passes, hidden = settings.states or 0, settings.passes or 0, settings.hidden or ()
     images, labels = data.train_images, data.train_labels
@@ -123,11 +124,12 @@ def _learn(task: tuple[Settings, int, int]) -> _Found:
         return 100 * now.accuracy(data.validation_images, data.validation_labels)
 
     x, y = [], []
-    for turn, which in enumerate(turns(len(images), count, seed, passes)):
-        marks = log_marks(count) if turn == 0 else [count]
-        at, found = session.follow(images[which], labels[which], marks, measure)
-        x += [turn * count + place for place in at]
-        y += found
+    with session.recorded(settings.trace if last else None):
+        for turn, which in enumerate(turns(len(images), count, seed, passes)):
+            marks = log_marks(count) if turn == 0 else [count]
+            at, found = session.follow(images[which], labels[which], marks, measure)
+            x += [turn * count + place for place in at]
+            y += found
     accuracy = session.accuracy(data.test_images, data.test_labels)
     meta = {"data": data.name, "test_accuracy": accuracy, "states": states}
     return _Found(
@@ -154,6 +156,6 @@ def _to_reach(curves: list[Curve], facts: dict[str, Any]) -> dict[str, Any]:
 SCENARIO = Scenario(
     name="online-scratch",
     text="random synapses learn from every sample once, batch 1",
-    takes=("states", "hidden", "error", "samples", "passes", "filters", "seeds"),
+    takes=("states", "hidden", "error", "samples", "passes", "filters", "seeds", "trace"),
     run=run,
 )
