@@ -243,7 +243,8 @@ def _float_note(contender: Contender, activity: Activity) -> str:
 
     note = f"{contender.name}: float32 at the activity of {contender.network.name}"
     if contender.densities:
-        here = [float(s.mean()) / activity.samples for s in activity.spikes]
+        layers = range(len(contender.network.stages))
+        here = [float(activity.arriving(i)[0].mean()) / activity.samples for i in layers]
         note += (
             f" (values not 0, layer by layer: {percent(here)}; in float, over all test images, "
             f"{percent(contender.densities)})"

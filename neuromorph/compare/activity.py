@@ -52,6 +52,15 @@ class Activity:
     images: Any = None
     _split: dict[Any, dict[str, Array]] = field(default_factory=dict, repr=False)
 
+    def arriving(self, index: int) -> tuple[Array, Array]:
+        """``spikes`` and ``units`` as they arrive at a layer, of the shape of its input."""
+        stage = self.network.stages[index]
+        spikes, units = (
+            arriving(stage, sent[0][None], [s[None] for s in sent[1:]]).reshape(stage.input_shape)
+            for sent in (self.spikes, self.units)
+        )
+        return spikes, units
+
     def silent(self) -> Activity:
         """As many samples without any spike."""
         zero = tuple(np.zeros_like(s) for s in self.spikes)
@@ -173,10 +182,7 @@ def _synapses(
 ) -> None:
     weights = np.abs(stage.weights.astype(np.int64))
     present, single = (weights != 0).astype(np.int64), (weights == 1).astype(np.int64)
-    spikes, units = (
-        arriving(stage, sent[0][None], [s[None] for s in sent[1:]]).reshape(stage.input_shape)
-        for sent in (activity.spikes, activity.units)
-    )
+    spikes, units = activity.arriving(index)
     left = activity.active[index]
     for row in mapping.stage_rows[index]:
         s = mapping.slices[row - 1]

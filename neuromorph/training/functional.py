@@ -74,12 +74,17 @@ def window(
     """
     magnitude = x.abs()
     jump = 2.0 if n == 0 else 1.0 / Levels(n).maximum
-    total = torch.zeros_like(magnitude)
+    total: Tensor | None = None
     for edge, low, high in zip(levels.thresholds(n, r, h), *_support(n, r, a, h)):
         if pulse == "rectangular":
-            total += ((magnitude >= low) & (magnitude <= high)) * (jump / (2 * a))
+            inside = magnitude <= high
+            if low > 0:
+                inside &= magnitude >= low
+            part = inside * (jump / (2 * a))
         else:
-            total += (a - (magnitude - float(edge)).abs()).clamp_(min=0) * (jump / a**2)
+            part = (a - (magnitude - float(edge)).abs()).clamp_(min=0) * (jump / a**2)
+        total = part if total is None else total.add_(part)
+    assert total is not None
     return total
 
 
@@ -94,7 +99,7 @@ class _Phi(torch.autograd.Function):
             return (x >= 0).to(x.dtype).mul_(2).sub_(1)
         edges = _edges(n, r, h)
         if len(edges) == 1:
-            return (x > edges[0]).to(x.dtype).sub_((x < -edges[0]).to(x.dtype))
+            return torch.hardshrink(x, edges[0]).sign_()
         grid = torch.tensor(edges, dtype=x.dtype, device=x.device)
         magnitude = torch.bucketize(x.abs().contiguous(), grid).to(x.dtype)
         return torch.copysign(magnitude, x).div_(Levels(n).maximum).add_(0.0)
