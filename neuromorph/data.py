@@ -13,7 +13,7 @@ import io
 import os
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,16 @@ class Dataset:
     def classes(self) -> int:
         """Number of classes."""
         return int(self.train_labels.max()) + 1
+
+    def some(self, count: int) -> Dataset:
+        """``count`` images of each part, evenly spaced; all of a part that has fewer."""
+        arrays = {}
+        for key in self.__dataclass_fields__:
+            if key.endswith(("_images", "_labels")):
+                array = getattr(self, key)
+                taken = min(count, len(array))
+                arrays[key] = array[np.arange(taken) * len(array) // taken]
+        return replace(self, **arrays)
 
 
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:

@@ -54,7 +54,8 @@ def test_the_card_of_a_segmentation_says_dice_and_on_what_it_was_proven():
     for seed, dice in zip(result["seeds"], (0.5, 0.6, 0.7, 0.8, 0.9), strict=True):
         seed["deployed_test_dice"] = dice
     result["test_dice"] = {"mean": 0.7, "sd": 0.158114}
+    result["network"]["proof_images"] = 32
     text = card(recipe, result)
     assert "**Test Dice 0.700 ± 0.158** of class 1 (mean ± sd, 5 seeds, last epoch)." in text
-    assert "of 32 test tiles, one in so many (checked at export)" in text
+    assert "of 32 test images, one in so many (checked at export)" in text
     assert "all test images" not in text

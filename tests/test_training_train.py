@@ -112,6 +112,21 @@ def test_short_training_learns_and_measures(tmp_path):
     assert again.result == result
 
 
+def test_trial_sees_some_images_of_each_part_and_says_so(tmp_path):
+    training = start(tmp_path / "part", RECIPE.with_limit(100))
+    assert [len(training.part(p)[1]) for p in ("train", "validation", "test")] == [100] * 3
+    whole = start(tmp_path).part("test")[0]
+    spaced = [360 * i // 100 for i in range(100)]
+    assert torch.equal(training.part("test")[0], whole[spaced])
+    result = train_seeds(RECIPE.with_limit(100), 1, out=tmp_path, epochs=1, progress=False)
+    assert result["recipe"]["data"]["limit"] == 100
+    assert "**A trial** on 100 images" in (tmp_path / "card.md").read_text()
+    with pytest.raises(
+        RecipeError, match="is 3, and so few training images show 3 of 10 classes; take more"
+    ):
+        start(tmp_path, RECIPE.with_limit(3))
+
+
 def test_best_test_epoch_stands_apart_and_decides_nothing(tmp_path):
     looking = parse_recipe(TEXT + "test_each_epoch = true")
     seen = train_seeds(looking, 2, out=tmp_path / "seen", progress=False)

@@ -22,6 +22,12 @@ __all__ = ["train"]
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
 @click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=2),
+    help="A trial on N images of each part of the data, evenly spaced.",
+)
+@click.option(
     "--data",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
@@ -47,6 +53,7 @@ def train(
     recipe: str,
     seeds: int | None,
     epochs: int | None,
+    limit: int | None,
     data: Path | None,
     out: Path | None,
     jobs: int | None,
@@ -63,7 +70,7 @@ def train(
     from neuromorph.training import sweep as run_sweep
     from neuromorph.training.sweep import parse_axis
 
-    loaded = load_recipe(recipe)
+    loaded = load_recipe(recipe).with_limit(limit)
     options: dict[str, Any] = {
         "folder": data,
         "epochs": epochs,
@@ -83,9 +90,14 @@ def train(
         spread += f", Dice {result['test_dice']['mean']:.3f}"
     text = (
         f"{loaded.name}: test accuracy {test['mean']:.2%}{spread} over "
-        f"{len(result['seeds'])} seed(s), last epoch\nwritten to {folder}"
+        f"{len(result['seeds'])} seed(s), last epoch"
+        f"{_trial(loaded.data.limit)}\nwritten to {folder}"
     )
     emit(as_json, {**result, "out": str(folder)}, text)
+
+
+def _trial(limit: int | None) -> str:
+    return "" if limit is None else f"; a trial on {limit} images of each part"
 
 
 def _table(summary: dict[str, Any]) -> str:

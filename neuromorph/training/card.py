@@ -54,7 +54,8 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
     levels = recipe.levels
     n1, n2 = (None if n is None else Levels(n) for n in (levels.n1, levels.n2))
     dice = result.get("test_dice")
-    proven = "32 test tiles, one in so many" if dice else "all test images"
+    some = result["network"].get("proof_images")
+    proven = f"{some:,} test images, one in so many" if some else "all test images"
     ours = next(seed for seed in seeds if seed["seed"] == result["network"]["seed"])
     counted = "one seed" if len(seeds) == 1 else f"mean ± sd, {len(seeds)} seeds"
     rows = [
@@ -82,6 +83,7 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         f"The network in this folder is seed {ours['seed']}, the best on validation "
         f"(the lowest seed among equals): {result['network']['test_accuracy']:.2%} test"
         + (f", Dice {ours['deployed_test_dice']:.3f}." if dice else "."),
+        *_trial(recipe),
         *_deployment(recipe, result),
         "",
         "    neuromorph train " + f"networks/{recipe.name}/recipe.toml --seeds {len(seeds)}",
@@ -212,6 +214,12 @@ def _deployment(recipe: Recipe, result: dict[str, Any]) -> list[str]:
         f"Test accuracy so: {_percent(result['deployed_test_accuracy'])}{dice}; density and rest "
         "below are those before quantisation.",
     ]
+
+
+def _trial(recipe: Recipe) -> list[str]:
+    if recipe.data.limit is None:
+        return []
+    return ["", f"**A trial** on {recipe.data.limit:,} images of each part, not a result."]
 
 
 def _best_test(result: dict[str, Any]) -> list[str]:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
+import numpy as np
 
-from neuromorph.data import DATA_NAMES
+from neuromorph.data import DATA_NAMES, Dataset, load_data
 from neuromorph.errors import RecipeError
 from neuromorph.levels import MAX_N, Pulse, Transition
 from neuromorph.network import Encoding, network_folders
@@ -91,6 +92,7 @@ class DataPart(_Part, frozen=True):
     name: str
     shift: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # pixels, drawn for each sample
     flip: bool = False  # mirror left and right, drawn for each sample
+    limit: Annotated[int, msgspec.Meta(ge=2, le=1 << 31)] | None = None  # images of each part
 
 
 class InputPart(_Part, frozen=True):
@@ -320,6 +322,40 @@ class Recipe(_Part, frozen=True):
             raise RecipeError(f"epochs is {epochs}; it must be at least 1")
         training = msgspec.structs.replace(self.training, epochs=epochs)
         return msgspec.structs.replace(self, training=training)
+
+    def with_limit(self, limit: int | None) -> Recipe:
+        """The same recipe on ``limit`` images of each part: a trial (None: as it is).
+
+        Raises
+        ------
+        RecipeError
+            ``limit`` below 2.
+        """
+        if limit is None:
+            return self
+        if limit < 2:
+            raise RecipeError(f"limit is {limit}; it must be at least 2, for batch norm")
+        return msgspec.structs.replace(self, data=msgspec.structs.replace(self.data, limit=limit))
+
+    def load_data(self, folder: str | os.PathLike[str] | None = None) -> Dataset:
+        """The data set of the recipe; see :func:`neuromorph.data.load_data`.
+
+        Raises
+        ------
+        RecipeError, MissingDependencyError
+            As there; fewer classes in ``data.limit`` training images than in all.
+        """
+        data = load_data(self.data.name, folder)
+        if self.data.limit is None:
+            return data
+        some = data.some(self.data.limit)
+        shown = len(np.unique(some.train_labels))
+        if shown != data.classes:
+            raise RecipeError(
+                f"data.limit is {self.data.limit}, and so few training images show {shown} of "
+                f"{data.classes} classes; take more"
+            )
+        return some
 
 
 def _chosen(part: msgspec.Struct) -> dict[str, Any]:

@@ -22,7 +22,6 @@ import torch
 from tqdm import tqdm
 
 import neuromorph
-from neuromorph.data import load_data
 from neuromorph.errors import NetworkError, RecipeError
 from neuromorph.network import Network, save_network
 from neuromorph.training.card import write_card
@@ -73,7 +72,8 @@ def train_seeds(
     -------
     dict
         What ``result.json`` holds: ``recipe`` and its ``recipe_sha256``;
-        ``network`` (path, hash, seed, rule); ``test_accuracy``,
+        ``network`` (path, hash, seed, rule, and ``proof_images`` where the proof against
+        torch was too much for all test images); ``test_accuracy``,
         ``validation_accuracy``, ``deployed_test_accuracy`` and
         ``best_validation_test_accuracy``, each ``{mean, sd}`` (sd null for one
         seed), and ``best_test_accuracy``, the best test epoch of each seed, if the
@@ -130,6 +130,7 @@ def train_seeds(
             "seed": best.result["seed"],
             "test_accuracy": best.result["deployed_test_accuracy"],
             "rule": f"the seed of the best {key.replace('_', ' ')} at the last epoch",
+            **({"proof_images": some} if (some := network.meta.get("proof_images")) else {}),
         },
         **spreads,
         "resting_fraction": fmean(r["resting_fraction"] for r in results),
@@ -183,7 +184,8 @@ def _to_checkpoint(task: tuple[Recipe, int, Path | None, Path]) -> Path:
     return training.checkpoint
 
 
-PROOF_IMAGES = 32  # on which a network that classifies every pixel is compared with torch
+PROOF_PAIRS = 10**11  # (level, weight) pairs that the proof against torch may take: a minute
+PROOF_IMAGES = 32  # and images that it takes at least
 
 
 def _write_network(
@@ -193,7 +195,7 @@ def _write_network(
     folder: str | os.PathLike[str] | None,
     out: Path,
 ) -> Network:
-    """Export with proof on all test images (a few of large ones), and write the file."""
+    """Export with proof on all test images (some, where all are too much), and write the file."""
     meta = {
         "data": recipe.data.name,
         "test_accuracy": trained.result["deployed_test_accuracy"],
@@ -204,10 +206,14 @@ def _write_network(
         "recipe_sha256": recipe.sha256,
         "description": recipe.description,
     }
-    data = load_data(recipe.data.name, folder)
+    data = recipe.load_data(folder)
     images = data.test_images
-    if data.is_segmentation:  # thousands of neurons for every pixel of them
-        images = images[:: len(images) // PROOF_IMAGES]
+    pairs = sum(layer["synapses"] for layer in trained.result["layers"])
+    count = max(PROOF_PAIRS // pairs, PROOF_IMAGES)
+    if count < len(images):
+        images = images[:: -(-len(images) // count)]
+        meta["proof_images"] = len(images)
+    if data.is_segmentation:
         meta["test_dice"] = trained.result["deployed_test_dice"]
         meta["dice_mean"] = spreads["deployed_test_dice"]["mean"]
         meta["dice_sd"] = spreads["deployed_test_dice"]["sd"]

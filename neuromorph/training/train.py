@@ -25,7 +25,6 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from neuromorph import draws
-from neuromorph.data import load_data
 from neuromorph.errors import RecipeError
 from neuromorph.training.checkpoint import load_checkpoint, save_checkpoint
 from neuromorph.training.dst import DST, parameter_groups, share_curvature
@@ -98,7 +97,7 @@ class Training:
         out: str | os.PathLike[str],
     ) -> None:
         self.recipe, self.seed = recipe, seed
-        self.data = load_data(recipe.data.name, folder)
+        self.data = recipe.load_data(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = build_model(recipe, self.data, seed).to(self.device)
         rules = recipe.optimizer
