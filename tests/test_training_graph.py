@@ -1,7 +1,5 @@
 """Training of networks that join layers: recipe to torch, torch to integers, every engine alike."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -174,10 +172,7 @@ def test_grey_values_join_nothing_in_integers():
 
 def put_data(monkeypatch):
     """Training reads what is made here."""
-    for name in ("train", "seeds"):
-        module = sys.modules[f"neuromorph.training.{name}"]
-        monkeypatch.setattr(module, "load_data", lambda *_: data())
-    monkeypatch.setattr(module, "PROOF_IMAGES", 3)
+    monkeypatch.setattr("neuromorph.training.recipe.load_data", lambda *_: data())
 
 
 def test_pixels_with_labels_are_not_shifted(tmp_path, monkeypatch):
