@@ -11,12 +11,11 @@ from torch.nn import functional as F
 from neuromorph.training.layers import DiscreteLinear, exact_sums
 from neuromorph.training.models import DiscreteNetwork, Stage
 
-__all__ = ["accuracy", "dice", "measure_rest"]
+__all__ = ["accuracy", "accuracy_and_dice", "dice", "measure_rest"]
 
 _CHUNK = 256
 
 
-@torch.no_grad()
 def accuracy(model: DiscreteNetwork, images: Tensor, labels: Tensor) -> float:
     """Fraction of images (or pixels) classified right; ties go to the lowest class.
 
@@ -26,26 +25,31 @@ def accuracy(model: DiscreteNetwork, images: Tensor, labels: Tensor) -> float:
     images : integer tensor, shape (samples, channels, height, width)
     labels : int64 tensor, shape (samples,), or (samples, height, width)
     """
-    right = torch.zeros((), dtype=torch.int64, device=labels.device)
-    with _evaluating(model):
-        for part, wanted in zip(torch.split(images, _CHUNK), torch.split(labels, _CHUNK)):
-            right += (model(part).argmax(dim=1) == wanted).sum()
-    return right.item() / labels.numel()
+    return accuracy_and_dice(model, images, labels)[0]
 
 
-@torch.no_grad()
 def dice(model: DiscreteNetwork, images: Tensor, labels: Tensor) -> float:
     """Dice coefficient 2·|A ∩ B| / (|A| + |B|) of the pixels of class 1, over all images.
 
     A are those predicted and B those labelled so; 1 if there are neither.
     """
-    both = either = 0
+    return accuracy_and_dice(model, images, labels)[1]
+
+
+@torch.no_grad()
+def accuracy_and_dice(
+    model: DiscreteNetwork, images: Tensor, labels: Tensor
+) -> tuple[float, float]:
+    """What :func:`accuracy` and :func:`dice` give, in one go."""
+    right, both, either = torch.zeros(3, dtype=torch.int64, device=labels.device)
     with _evaluating(model):
         for part, wanted in zip(torch.split(images, _CHUNK), torch.split(labels, _CHUNK)):
-            found = model(part).argmax(dim=1) == 1
-            both += int((found & (wanted == 1)).sum())
-            either += int(found.sum()) + int((wanted == 1).sum())
-    return 2 * both / either if either else 1.0
+            found = model(part).argmax(dim=1)
+            right += (found == wanted).sum()
+            first, second = found == 1, wanted == 1
+            both += (first & second).sum()
+            either += first.sum() + second.sum()
+    return right.item() / labels.numel(), 2 * both.item() / either.item() if either else 1.0
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ The scales go into the batch norm, so the result is an ordinary
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ def _quantize_joined(model: DiscreteNetwork, images: Tensor, clip: float) -> Dis
     floats = [s.activation is not None and s.activation.n is None for s in stages]
     if not any(floats):
         return model
-    unit = max(_unit(model, i, images, clip) for i, is_float in enumerate(floats) if is_float)
+    unit = max(_units(model, [i for i, is_float in enumerate(floats) if is_float], images, clip))
     for index, stage in enumerate(stages):
         heard = {source for source, _ in stage.sources} or {index - 1}
         if -1 in heard and len(heard) > 1:
@@ -123,25 +124,35 @@ def _rescale(stage: Stage, factor: Tensor) -> None:
 
 def _unit(model: DiscreteNetwork, index: int, images: Tensor, clip: float) -> float:
     """Real activation that one level of a layer stands for."""
-    stage = model.stages[index]
-    assert isinstance(stage, Stage)
-    found = []
+    return _units(model, [index], images, clip)[0]
+
+
+def _units(
+    model: DiscreteNetwork, places: Sequence[int], images: Tensor, clip: float
+) -> list[float]:
+    """Real activation that one level of each of some layers stands for, in one run."""
+    found: dict[int, list[Tensor]] = {index: [] for index in places}
     with exact_sums():
         for part in torch.split(images, _CHUNK):
             values = [model.encoder(part)]
-            for before in list(model.stages)[:index]:
-                assert isinstance(before, Stage)
-                values.append(before(before.arriving(values)))
-            fired = F.relu(_pre_activation(stage, stage.arriving(values))).flatten()
-            found.append(fired[fired > 0])
-    positive = torch.cat(found)
-    if not len(positive):
-        raise NetworkError(
-            f"layer {stage.name!r} never fires on the {len(images)} calibration samples; "
-            "give samples of the training data"
-        )
-    place = min(int(clip * len(positive)), len(positive) - 1)
-    return positive.sort().values[place].item() / TOP
+            for index, stage in enumerate(list(model.stages)[: max(places) + 1]):
+                assert isinstance(stage, Stage)
+                heard = stage.arriving(values)
+                if index in found:
+                    fired = F.relu(_pre_activation(stage, heard))
+                    found[index].append(fired[fired > 0])
+                values.append(stage(heard))
+    units = []
+    for index, parts in found.items():
+        positive = torch.cat(parts)
+        if not len(positive):
+            raise NetworkError(
+                f"layer {model.stages[index].name!r} never fires on the {len(images)} calibration "
+                "samples; give samples of the training data"
+            )
+        place = min(int(clip * len(positive)), len(positive) - 1)
+        units.append(positive.kthvalue(place + 1).values.item() / TOP)
+    return units
 
 
 def _pre_activation(stage: Stage, values: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from neuromorph.errors import RecipeError
 from neuromorph.training.checkpoint import load_checkpoint, save_checkpoint
 from neuromorph.training.dst import DST, parameter_groups, share_curvature
 from neuromorph.training.loss import squared_hinge
-from neuromorph.training.measure import accuracy, dice, measure_rest
+from neuromorph.training.measure import accuracy, accuracy_and_dice, dice, measure_rest
 from neuromorph.training.models import DiscreteNetwork, build_model
 from neuromorph.training.quantize import quantize
 from neuromorph.training.recipe import Recipe
@@ -231,11 +231,16 @@ class Training:
         layers = measure_rest(self.model, test[0])
         pairs = sum(layer["synapses"] for layer in layers)
         resting = sum(layer["synapses"] * layer["resting_fraction"] for layer in layers) / pairs
+        test_accuracy, test_dice = deployed_accuracy, deployed_dice = accuracy_and_dice(
+            self.model, *test
+        )
+        if deployed is not self.model:
+            deployed_accuracy, deployed_dice = accuracy_and_dice(deployed, *test)
         result: dict[str, Any] = {
             "seed": self.seed,
             "validation_accuracy": self._accuracy("validation"),
-            "test_accuracy": accuracy(self.model, *test),
-            "deployed_test_accuracy": accuracy(deployed, *test),
+            "test_accuracy": test_accuracy,
+            "deployed_test_accuracy": deployed_accuracy,
             "best_validation": self._at_best_validation(),
             "resting_fraction": resting,
             "optimizer_bits_per_weight": self.optimizer.state_bits,
@@ -249,8 +254,7 @@ class Training:
             del result["best_test"]["loss"]
         if self.data.is_segmentation:
             result["validation_dice"] = dice(self.model, *self.part("validation"))
-            result["test_dice"] = dice(self.model, *test)
-            result["deployed_test_dice"] = dice(deployed, *test)
+            result["test_dice"], result["deployed_test_dice"] = test_dice, deployed_dice
         return Trained(model=self.model, deployed=deployed, result=result)
 
     @property
