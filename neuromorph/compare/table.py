@@ -297,7 +297,8 @@ class Comparison:
             other = self.matched(e)
             if other is not None and other is not e:
                 lines.append(
-                    f"at the accuracy of {e.name} or better the cheapest is {other.name}, "
+                    f"at the accuracy of {e.name} on these {self.samples:,} samples or better the "
+                    f"cheapest is {other.name}, "
                     f"{e.joules / other.joules:.2f} × cheaper"
                 )
         if self.ranking is not None:
