@@ -66,6 +66,11 @@ def test_networks():
     assert digits["weight_bytes"] == math.ceil(net.weight_bits / 8)
     assert digits["test_accuracy"] == net.meta["test_accuracy"]
     assert Path(digits["file"]) == find_network("digits-gxnor") == NETWORK_FILE
+    assert "test_dice" not in digits
+    unet, about = found["sstem-unet-int8"], nm.load_network("sstem-unet-int8").meta
+    assert (unet["test_dice"], unet["dice_mean"]) == (about["test_dice"], about["dice_mean"])
+    text = CliRunner().invoke(main, ["networks"]).stdout
+    assert f"{about['test_accuracy']:.2%}, Dice {about['test_dice']:.3f}" in text
 
 
 def test_networks_lists_the_others_beside_a_broken_one(elsewhere):
