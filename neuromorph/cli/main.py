@@ -194,6 +194,7 @@ def networks_command(as_json: bool) -> None:
     records: list[dict[str, Any]] = []
     rows: list[list[str]] = []
     broken: list[str] = []
+    segments: list[str] = []
     for name, path in list_networks().items():
         try:
             net = load_network(path)
@@ -222,15 +223,21 @@ def networks_command(as_json: bool) -> None:
             [
                 name,
                 str(meta.get("data") or ""),
-                _percent(meta.get("test_accuracy")) + _dice(meta.get("test_dice")),
-                (f"{mean} ± {sd}" if mean and sd else mean) + _dice(meta.get("dice_mean")),
+                _percent(meta.get("test_accuracy")),
+                f"{mean} ± {sd}" if mean and sd else mean,
                 f"{net.synapses:,}",
                 f"{(net.weight_bits + 7) // 8 / 1024:.1f} KiB",
                 f"{net.input.encoding} {'×'.join(map(str, net.input.shape))}",
             ]
         )
+        dice, dice_mean, dice_sd = (
+            _digits(meta.get(key)) for key in ("test_dice", "dice_mean", "dice_sd")
+        )
+        if dice:
+            spread = f" ± {dice_sd}" if dice_sd else ""
+            segments.append(f"{name} classifies pixels: Dice {dice}, seeds {dice_mean}{spread}")
     header = ["network", "data", "test", "seeds mean ± sd", "synapses", "weights", "input"]
-    text = paragraph("\n".join([format_table(header, rows), *broken]))
+    text = paragraph("\n".join([format_table(header, rows), *segments, *broken]))
     emit(as_json, {"networks": records}, text)
 
 
@@ -240,10 +247,10 @@ def _percent(value: Any) -> str:
     return f"{value:.2%}" if known else ""
 
 
-def _dice(value: Any) -> str:
-    """What stands beside the accuracy where every pixel is classified."""
+def _digits(value: Any) -> str:
+    """A Dice coefficient out of ``meta``, likewise."""
     known = isinstance(value, (int, float)) and math.isfinite(value)
-    return f", Dice {value:.3f}" if known else ""
+    return f"{value:.3f}" if known else ""
 
 
 @main.group("energy", cls=Group)

@@ -70,7 +70,7 @@ def test_networks():
     unet, about = found["sstem-unet-int8"], nm.load_network("sstem-unet-int8").meta
     assert (unet["test_dice"], unet["dice_mean"]) == (about["test_dice"], about["dice_mean"])
     text = CliRunner().invoke(main, ["networks"]).stdout
-    assert f"{about['test_accuracy']:.2%}, Dice {about['test_dice']:.3f}" in text
+    assert f"sstem-unet-int8 classifies pixels: Dice {about['test_dice']:.3f}, seeds 0." in text
 
 
 def test_networks_lists_the_others_beside_a_broken_one(elsewhere):
