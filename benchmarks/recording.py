@@ -2,8 +2,8 @@
 
     python benchmarks/recording.py [--samples 200] [--network mnist-cnn-gxnor] [--rounds 5]
 
-*Kernel*: CPU time of the thread that runs the engine.  *CPU*: that of the whole
-process, the writing thread included.  *Wall*: as it is; on a machine that has
+*Kernel*: CPU time of the thread that runs the engine.  *Writer*: that of the thread
+that writes, in seconds.  *CPU*: both.  *Wall*: as it is; on a machine that has
 fewer idle cores than two the two threads share one, and it nears CPU.  Rounds
 are interleaved, medians count.
 """
@@ -67,7 +67,7 @@ def running(mapping: nm.Mapping, images: np.ndarray, folder: Path, rounds: int) 
     found = interleaved(works, rounds)
     base, rows = found["none"], []
     for name, times in found.items():
-        row = [name, times[0], *(f"{r - 1:+.0%}" for r in times / base)]
+        row = [name, *times[[0, 2]], times[1] - times[0], *(f"{r - 1:+.0%}" for r in times / base)]
         if name != "none":
             path = folder / f"{name.replace(' ', '-')}.h5"
             with Trace(path) as trace:
@@ -144,7 +144,17 @@ def main() -> None:
     report(a, result | {"read": read})
     if not a.json:
         print_machine(result["machine"])
-        heads = ["trace", "kernel s", "kernel", "CPU", "wall", "rows", "bytes a row"]
+        heads = [
+            "trace",
+            "kernel s",
+            "wall s",
+            "writer s",
+            "kernel",
+            "CPU",
+            "wall",
+            "rows",
+            "bytes a row",
+        ]
         print(table(heads, [row + [None] * (len(heads) - len(row)) for row in run]), end="\n\n")
         heads = ["recorder alone", "rows", "M/kernel-s", "M/CPU-s", "M/s wall"]
         print(table(heads, write), end="\n\n")

@@ -5,7 +5,7 @@ packets; here arrays are typed and kept alive while the run points into them.
 ``advance`` runs without the GIL.
 """
 
-from libc.stdint cimport int16_t, int32_t, int64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 cdef extern from "timed.h" nogil:
@@ -63,15 +63,18 @@ cdef extern from "timed.h" nogil:
         int64_t *blocked
         int64_t *longest_queue
 
-    ctypedef struct tm_record:
-        int64_t sent
-
-    ctypedef struct tm_hop:
-        int64_t tick
-
     ctypedef struct tm_recording:
-        tm_record *packets
-        tm_hop *hops
+        uint32_t *sample
+        uint32_t *source
+        uint32_t *neuron
+        uint32_t *target
+        int16_t *payload
+        int64_t *sent
+        int64_t *delivered
+        int64_t *tick
+        uint64_t *packet
+        uint32_t *link
+        uint32_t *waited
         int64_t packet_room, hop_room
         int64_t packets_made, hops_made
 
@@ -102,8 +105,6 @@ cdef extern from "timed.h" nogil:
     const tm_engine tm_wheel, tm_heap
 
 
-RECORD_BYTES = 34
-HOP_BYTES = 24
 WAITING_FIELDS = 6
 NODE_FIELDS = 9
 
@@ -113,6 +114,24 @@ cdef const int32_t *ints(array, list keep) except? NULL:
     cdef const int32_t[::1] view = array
     keep.append(view)
     return &view[0] if view.shape[0] else NULL
+
+
+cdef int64_t room(dict columns) except -1:
+    """Rows of columns, which are at least one and equally long."""
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError("columns of records have the wrong shape")
+    return lengths.pop()
+
+
+cdef uint32_t *words(column):
+    cdef uint32_t[::1] view = column
+    return &view[0]
+
+
+cdef int64_t *numbers(column):
+    cdef int64_t[::1] view = column
+    return &view[0]
 
 
 cdef class TimedRun:
@@ -245,17 +264,29 @@ cdef class TimedRun:
         finally:
             free(r)
 
-    def advance(self, unsigned char[::1] packets, unsigned char[::1] hops, int64_t events):
-        """Go on; (over?, packet records, hop records).  None: not recorded."""
+    def advance(self, dict packets, dict hops, int64_t events):
+        """Go on; (over?, packet records, hop records).
+
+        ``packets`` and ``hops`` are columns that the records are put in; None: not recorded.
+        """
         cdef tm_recording made
+        cdef int16_t[::1] payload
+        cdef uint64_t[::1] packet
         cdef int result
-        made.packets, made.hops, made.packet_room, made.hop_room = NULL, NULL, 0, 0
+        made.packet_room = made.hop_room = 0
         if packets is not None:
-            made.packet_room = packets.shape[0] // RECORD_BYTES
-            made.packets = <tm_record *>&packets[0]
+            made.packet_room = room(packets)
+            made.sample, made.source = words(packets["sample"]), words(packets["source"])
+            made.neuron, made.target = words(packets["neuron"]), words(packets["target"])
+            made.sent, made.delivered = numbers(packets["sent"]), numbers(packets["delivered"])
+            payload = packets["payload"]
+            made.payload = &payload[0]
         if hops is not None:
-            made.hop_room = hops.shape[0] // HOP_BYTES
-            made.hops = <tm_hop *>&hops[0]
+            made.hop_room = room(hops)
+            made.tick = numbers(hops["tick"])
+            made.link, made.waited = words(hops["link"]), words(hops["waited"])
+            packet = hops["packet"]
+            made.packet = &packet[0]
         with nogil:
             result = self.engine.advance(self.run, &made, events)
         if result == TM_NO_MEMORY:

@@ -5,13 +5,21 @@
 enum { LITERALS = 256, LENGTHS = 286, DISTANCES = 30, CODES = 19, ORDERS = 15, END = 256 };
 enum { LEAST_MATCH = 4, MOST_MATCH = 258, WINDOW = 1 << 15 };
 enum { MATCH_BITS = 20, SAMPLED = 4096 }; /* about what a match costs; bytes that tell of all */
-enum { TRIED = 8192, LEAST_GAIN = 4 }; /* after so many bytes, matches save a bit in so many, or none */
 
 static const uint16_t LENGTH_BASE[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
                                          31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
 static const uint8_t LENGTH_EXTRA[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
                                          2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
 static const uint8_t CODE_ORDER[CODES] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+
+/* Little end first, whatever the machine. */
+static inline uint64_t little(uint64_t word) {
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return __builtin_bswap64(word);
+#else
+    return word;
+#endif
+}
 
 /* --- bits, the lowest first */
 
@@ -22,10 +30,8 @@ typedef struct {
 } bits;
 
 static inline void flush(bits *b) {
-    uint64_t h = b->held;
-    uint8_t *o = b->out;
-    o[0] = (uint8_t)h, o[1] = (uint8_t)(h >> 8), o[2] = (uint8_t)(h >> 16), o[3] = (uint8_t)(h >> 24);
-    o[4] = (uint8_t)(h >> 32), o[5] = (uint8_t)(h >> 40), o[6] = (uint8_t)(h >> 48), o[7] = (uint8_t)(h >> 56);
+    uint64_t word = little(b->held);
+    memcpy(b->out, &word, 8);
     b->out += b->count >> 3;
     b->held >>= b->count & ~7;
     b->count &= 7;
@@ -39,11 +45,10 @@ static inline void put(bits *b, uint64_t value, int32_t count) {
 
 static inline void put_code(bits *b, uint32_t code) { put(b, code & 0xFFFF, (int32_t)(code >> 16)); }
 
-/* Little end first, whatever the machine; compilers know the pattern. */
 static inline uint64_t value_at(const uint8_t *from, int32_t width) {
-    uint64_t value = 0;
-    for (int32_t k = 0; k < width; k++) value |= (uint64_t)from[k] << (8 * k);
-    return value;
+    uint64_t word = 0;
+    memcpy(&word, from, (size_t)width);
+    return little(word);
 }
 
 /* --- codes of Huffman, at most so many bits long */
@@ -286,7 +291,7 @@ static int64_t literal_bits(const uint8_t *plane, int64_t n) {
 static int64_t find_matches(const uint8_t *plane, int64_t n, df_scratch *scratch) {
     int64_t bits = literal_bits(plane, n), pays = 1024 * MATCH_BITS / bits;
     int64_t least = pays < LEAST_MATCH ? LEAST_MATCH : pays;
-    int64_t made = 0, from = 0, at = 1, end = n - least - 8, matched = 0, trial = TRIED;
+    int64_t made = 0, from = 0, at = 1, end = n - least - 8;
     int32_t hashed = least < 8 ? 64 - 8 * (int32_t)least : 0;
     int64_t last = least < 8 ? 0 : least - 8; /* the word that ends a match just long enough */
     memset(scratch->heads, 0, sizeof scratch->heads);
@@ -307,14 +312,8 @@ static int64_t find_matches(const uint8_t *plane, int64_t n, df_scratch *scratch
         if (length > most) length = most;
         df_piece p = {(uint32_t)(at - from), (uint16_t)length, (uint16_t)(a - b)};
         scratch->pieces[made++] = p;
-        matched += length;
         at += length;
         from = at;
-        if (at < trial) continue;
-        trial = n;
-        if (matched * bits / 1024 > made * MATCH_BITS + at / LEAST_GAIN) continue;
-        made = from = 0;
-        break;
     }
     df_piece rest = {(uint32_t)(n - from), 0, 0};
     scratch->pieces[made++] = rest;

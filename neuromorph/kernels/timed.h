@@ -88,25 +88,17 @@ typedef struct {
     int64_t *busy, *blocked, *longest_queue;   /* (rows) */
 } tm_results;
 
-typedef struct __attribute__((packed)) {
-    uint32_t sample, source, neuron, target;
-    int16_t payload;
-    int64_t sent, delivered;
-} tm_record;
-
 enum { TM_SIDES = 5 };             /* east, west, south, north, core */
 
-typedef struct __attribute__((packed)) {
-    int64_t tick;
-    uint64_t packet;
-    uint32_t link, waited;         /* link: router × TM_SIDES + side */
-} tm_hop;
-
-/* Room for records; NULL: not wanted. */
+/* Room for records, column by column; the fields are those of neuromorph/mapping/packets.py. */
 typedef struct {
-    tm_record *packets;
-    tm_hop *hops;
-    int64_t packet_room, hop_room; /* at least TM_MOST where wanted */
+    uint32_t *sample, *source, *neuron, *target;
+    int16_t *payload;
+    int64_t *sent, *delivered;
+    int64_t *tick;
+    uint64_t *packet;
+    uint32_t *link, *waited;       /* link: router × TM_SIDES + side */
+    int64_t packet_room, hop_room; /* at least TM_MOST; 0: not wanted */
     int64_t packets_made, hops_made;
 } tm_recording;
 

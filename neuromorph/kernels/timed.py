@@ -191,30 +191,50 @@ def advance(
 
     ``most`` is the number of packets that may leave in one event.
     """
-    packets, routed = _memory(sink, RECORDS, PACKET_DTYPE), _memory(hops, RECORDS + most, HOP_DTYPE)
+    packets = None if sink is None else _lender(sink, RECORDS, PACKET_DTYPE)
+    routed = None if hops is None else _lender(hops, RECORDS + most, HOP_DTYPE)
     over = False
     while not over:
-        delivered_in, crossed_in = packets(), routed()
-        over, delivered, crossed = run.advance(_bytes(delivered_in), _bytes(crossed_in), EVENTS)
-        if sink is not None and delivered_in is not None and delivered:
-            sink(delivered_in[:delivered])
-        if hops is not None and crossed_in is not None and crossed:
-            hops(crossed_in[:crossed])
+        over, delivered, crossed = run.advance(
+            None if packets is None else packets.lend(),
+            None if routed is None else routed.lend(),
+            EVENTS,
+        )
+        if packets is not None and delivered:
+            packets.took(delivered)
+        if routed is not None and crossed:
+            routed.took(crossed)
         if progress is not None:
             progress(run.frames_done)
 
 
-def _memory(
-    sink: Callable[[NDArray[Any]], None] | Lender | None, rows: int, dtype: np.dtype[Any]
-) -> Callable[[], NDArray[Any] | None]:
-    """Where the next records go: what the sink lends, or memory of our own."""
-    if sink is None:
-        return lambda: None
-    lend: Callable[[], NDArray[Any]] | None = getattr(sink, "lend", None)
-    if lend is not None:
-        return lend
-    own: NDArray[Any] = np.empty(rows, dtype)
-    return lambda: own
+def _lender(
+    sink: Callable[[NDArray[Any]], None] | Lender, rows: int, dtype: np.dtype[Any]
+) -> Lender:
+    lends: Any = sink if hasattr(sink, "lend") else _Gathered(sink, rows, dtype)
+    return lends  # type: ignore[no-any-return]
+
+
+class _Gathered:
+    """Memory for a sink that has none: it gets records."""
+
+    def __init__(
+        self, sink: Callable[[NDArray[Any]], None], rows: int, dtype: np.dtype[Any]
+    ) -> None:
+        self._sink = sink
+        self._records = np.empty(rows, dtype)
+        self._columns = {n: np.empty(rows, dtype[n]) for n in dtype.names or ()}
+
+    def __call__(self, records: NDArray[Any], /) -> None:
+        self._sink(records)
+
+    def lend(self) -> dict[str, NDArray[Any]]:
+        return self._columns
+
+    def took(self, rows: int) -> None:
+        for name, column in self._columns.items():
+            self._records[name][:rows] = column[:rows]
+        self._sink(self._records[:rows])
 
 
 def chip_table(chip: Chip) -> dict[str, Any]:
@@ -238,10 +258,6 @@ def chip_table(chip: Chip) -> dict[str, Any]:
         "queue": chip.queue or 0,
         "link_ticks": np.tile(np.array(ticks, np.int32), links).ravel(),
     }
-
-
-def _bytes(records: NDArray[Any] | None) -> NDArray[np.uint8] | None:
-    return None if records is None else records.view(np.uint8)
 
 
 def _fans(mapping: Mapping) -> list[dict[str, Any]]:

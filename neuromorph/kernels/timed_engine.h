@@ -204,10 +204,16 @@ static void entered(tm_run *r, int64_t tick, int32_t p) {
         r->failed = 1;
         return;
     }
-    if (r->recording->packets) {
-        tm_record record = {(uint32_t)q->frame, (uint32_t)q->source, q->neuron,
-                            (uint32_t)q->target, (int16_t)q->payload, q->sent, tick};
-        r->recording->packets[r->recording->packets_made++] = record;
+    tm_recording *made = r->recording;
+    if (made->packet_room) {
+        int64_t i = made->packets_made++;
+        made->sample[i] = (uint32_t)q->frame;
+        made->source[i] = (uint32_t)q->source;
+        made->neuron[i] = q->neuron;
+        made->target[i] = (uint32_t)q->target;
+        made->payload[i] = (int16_t)q->payload;
+        made->sent[i] = q->sent;
+        made->delivered[i] = tick;
     }
     q->wants = TM_INSIDE;
     join(r, &row->queues[q->frame % row->queue_count], p);
@@ -337,25 +343,28 @@ static int next_act(tm_run *r) {
 enum { MOST = 16 };                /* records that one event makes, and a few more */
 enum { BETWEEN_CHECKS = 4096 };    /* events */
 
-static int full(const tm_run *r) {
+/* So many events have room for their records. */
+static int64_t events_recorded(const tm_run *r) {
     const tm_recording *made = r->recording;
-    int64_t most = MOST + (r->traffic ? r->traffic->most : 0);
-    return (made->packets && made->packets_made + most > made->packet_room) ||
-           (made->hops && made->hops_made + most > made->hop_room);
+    int64_t most = MOST + (r->traffic ? r->traffic->most : 0), events = INT64_MAX;
+    if (made->packet_room) events = (made->packet_room - made->packets_made) / most;
+    if (made->hop_room && (made->hop_room - made->hops_made) / most < events)
+        events = (made->hop_room - made->hops_made) / most;
+    return events;
 }
 
 static int advance(tm_run *r, tm_recording *made, int64_t events) {
     r->recording = made;
     made->packets_made = made->hops_made = 0;
-    int records = made->packets || made->hops;
     for (int64_t left = 0;; left--) {
         if (left == 0) {
             if (r->failed || r->agenda.failed) return TM_NO_MEMORY;
-            if (events <= 0) return TM_PAUSED;
-            left = events < BETWEEN_CHECKS ? events : BETWEEN_CHECKS;
+            left = events_recorded(r);
+            if (left > BETWEEN_CHECKS) left = BETWEEN_CHECKS;
+            if (left > events) left = events;
+            if (left <= 0) return TM_PAUSED;
             events -= left;
         }
-        if (records && full(r)) return TM_PAUSED;
         const event *e = agenda_take(&r->agenda);
         if (!e) {
             int act = next_act(r);

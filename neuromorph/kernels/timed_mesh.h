@@ -148,8 +148,11 @@ static uint64_t way_from(int32_t x, int32_t y, int32_t to_x, int32_t to_y) {
 static void record_hop(tm_run *r, int64_t tick, uint64_t number, uint32_t router, uint32_t side,
                        int64_t waited) {
     tm_recording *made = r->recording;
-    tm_hop hop = {tick, number, router * TM_SIDES + side, (uint32_t)waited};
-    made->hops[made->hops_made++] = hop;
+    int64_t i = made->hops_made++;
+    made->tick[i] = tick;
+    made->packet[i] = number;
+    made->link[i] = router * TM_SIDES + side;
+    made->waited[i] = (uint32_t)waited;
 }
 
 /* --- links */
@@ -166,7 +169,7 @@ static ALWAYS_INLINE void cross(tm_run *r, int64_t tick, int64_t waited, const e
     l->packets++;
     l->waited += waited;
     l->longest = waited > l->longest ? (uint32_t)waited : l->longest;
-    if (r->recording->hops)
+    if (r->recording->hop_room)
         record_hop(r, tick, r->packets[about].number, (uint32_t)(link >> 2), link & 3, waited);
     int over = !r->limited && (uint32_t)way == way >> 32 &&
                (!r->chip.nodes || r->packets[about].node < 0);
@@ -324,7 +327,7 @@ static void fork_at(tm_run *r, int64_t tick, event e) {
 static void deliver(tm_run *r, int64_t tick, event e) {
     packet *q = &r->packets[e.about];
     int64_t place = q->holds;
-    if (r->recording->hops)
+    if (r->recording->hop_room)
         record_hop(r, tick, q->number, (uint32_t)router_of(r, e.way), TM_SIDES - 1, 0);
     entered(r, tick, (int32_t)e.about);
     if (r->limited) give_back(r, tick, place);

@@ -55,13 +55,16 @@ HopSink = Callable[[NDArray[Any]], None]
 
 
 class Lender(Protocol):
-    """A sink with memory of its own: records that are written there need no copy."""
+    """A sink with memory of its own, column by column: records put there need no copy."""
 
     def __call__(self, records: NDArray[Any], /) -> None:
-        """Take records; if they are in the memory lent last, at its beginning."""
+        """Take records from elsewhere."""
 
-    def lend(self) -> NDArray[Any]:
-        """Memory for the next records, for 64 at least."""
+    def lend(self) -> dict[str, NDArray[Any]]:
+        """Columns for the next records, contiguous, with room for 64 at least."""
+
+    def took(self, rows: int) -> None:
+        """So many records were put where it was said last."""
 
 
 def check_traffic(

@@ -74,8 +74,8 @@ def test_flushed_packets_can_be_read_while_the_run_goes_on(digits, tmp_path, mon
     ask = "import sys; from neuromorph.trace import Trace; t = Trace(sys.argv[1]); "
     ask += "print(t.complete, t.packet_count, len(t.packets(0)['sent']))"
 
-    def take(self, records, real=Recorder.packets):
-        real(self, records)
+    def pass_on(self, ring, real=Recorder._pass_on):
+        real(self, ring)
         if not seen and self._rings["packets"].handed > 8000:
             self._tasks.join()  # full buffers are on the disk, what is left of one is not
             command = [sys.executable, "-c", ask, f"{path}.partial"]
@@ -83,7 +83,7 @@ def test_flushed_packets_can_be_read_while_the_run_goes_on(digits, tmp_path, mon
             with Trace(f"{path}.partial") as trace:
                 seen.append((trace.complete, trace.packet_count, len(trace.packets(0)["sent"])))
 
-    monkeypatch.setattr(Recorder, "packets", take)
+    monkeypatch.setattr(Recorder, "_pass_on", pass_on)
     nm.simulate(mapping, images, mode="timed", trace=path)
     complete, count, of_the_first = seen[1]
     assert seen[0].split() == [str(part) for part in seen[1]]
