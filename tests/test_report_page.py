@@ -26,7 +26,13 @@ from neuromorph.kernels import timed
 from neuromorph.network import Input, Linear, Network, Readout, Threshold
 from neuromorph.report import gather, write_report
 from neuromorph.report.charts import Layer, latency_chart, raster_chart
-from neuromorph.report.gather import gather_raster, gather_traffic, link_loads
+from neuromorph.report.gather import (
+    FAINTEST,
+    Raster,
+    gather_raster,
+    gather_traffic,
+    link_loads,
+)
 from neuromorph.trace import Recorder, Trace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -141,6 +147,17 @@ def test_parts_of_the_latency_add_up(traces):
             for s in range(6)
         ]
         assert means["conv1"] == pytest.approx(np.mean(last) * trace.tick_s * 1e6)
+
+
+def test_bins_of_nearly_equal_numbers_differ_in_shade():
+    raster = Raster(bands=[("a", 9, 2)], start=0, stop=3, timed=False)
+    raster.bins = np.array([[0, 90, 95], [90, 100, 100], [7, 7, 7]])
+    dark = raster.shades(0, 2)
+    assert (dark[0, 0], dark[0, 1], dark[1, 1]) == (0, FAINTEST, 1)
+    assert FAINTEST < dark[0, 2] < 1
+    assert (raster.shades(2, 1) == 1).all()
+    raster.bins = np.zeros((1, 2))
+    assert (raster.shades(0, 1) == 0).all()
 
 
 @pytest.mark.parametrize("key", [("timed", "packets"), ("timed", "spikes"), ("count", "counts")])

@@ -43,7 +43,7 @@ def raster_chart(raster: Raster, tick_s: float) -> dict[str, Any]:
         band = {"name": name, "size": size, "top": top, "height": height, "fill": fill}
         if raster.bins is not None:
             first = sum(r for _, _, r in raster.bands[:i])
-            band["shades"] = _shades(raster.bins[first : first + rows])
+            band["shades"] = _shades(raster.shades(first, rows))
             band["box"] = (raster.bins.shape[1], rows)
         else:
             mine = [m for m in raster.marks or () if m[0] == i]
@@ -67,6 +67,7 @@ def raster_chart(raster: Raster, tick_s: float) -> dict[str, Any]:
         "axis": axis,
         "spikes": raster.spikes,
         "binned": raster.bins is not None,
+        "unit": raster.unit,
         "signed": any(band.get("below") for band in bands),
         "timed": raster.timed,
     }
@@ -77,12 +78,9 @@ def _marks(marks: list[tuple[int, float, float, int]], height: int) -> str:
     return "".join(f"M{x * WIDTH:.1f} {y * height:.1f}v2" for _, x, y, _ in marks)
 
 
-def _shades(bins: NDArray[np.int64]) -> list[tuple[float, str]]:
+def _shades(dark: NDArray[np.float64]) -> list[tuple[float, str]]:
     """(opacity, path of all bins of this shade); neighbours in a row are one stroke."""
-    most = int(bins.max(initial=0))
-    if not most:
-        return []
-    shade = np.ceil(np.sqrt(bins / most) * SHADES).astype(int)
+    shade = np.ceil(dark * SHADES - 1e-9).astype(int)  # not one more for a rounded sixth
     paths: list[list[str]] = [[] for _ in range(SHADES + 1)]
     for y, row in enumerate(shade):
         edges = np.flatnonzero(np.diff(row, prepend=-1, append=-1))

@@ -90,7 +90,7 @@ def _say(axes: Any, text: str) -> None:
 
 
 def _draw_activity(axes: Any, trace: Trace) -> None:
-    """Spikes by layer and neuron over time: a stroke each, or bins where they are many."""
+    """Spikes by layer and neuron or core over time: a stroke each, or bins where they are many."""
     raster = gather_raster(trace)
     axes.set_title(f"{raster.spikes:,} spikes", fontsize=10)
     scale = trace.tick_s * 1e6 if raster.timed else 1
@@ -101,7 +101,7 @@ def _draw_activity(axes: Any, trace: Trace) -> None:
         fill = PORT if band == 0 else colour_of(band - 1)[0]
         axes.axhspan(top, top + height, color="#f6f6f6", linewidth=0)
         if raster.bins is not None:
-            shade = np.sqrt(raster.bins[row : row + rows] / max(int(raster.bins.max()), 1))
+            shade = raster.shades(row, rows)
             image = np.ones((*shade.shape, 4))
             image[..., :3] = [int(fill[i : i + 2], 16) / 255 for i in (1, 3, 5)]
             image[..., 3] = shade

@@ -27,6 +27,7 @@ Ints = NDArray[np.int64]
 Link = tuple[int, int, int, int]  # tile from (x, y), tile to (x, y)
 
 STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # of the sides of a router
+FAINTEST = 1 / 6  # darkness of a bin with the fewest spikes of its layer
 MARKS = 20_000  # spikes drawn one by one; more saturate a picture and are binned
 TIME_BINS = 240
 ROW_BINS = 120  # of all layers together
@@ -108,7 +109,7 @@ def link_loads(trace: Trace, packets: Counter[tuple[int, int]]) -> Counter[Link]
 class Raster:
     """Spikes over time (ticks, or samples where there is no time).
 
-    ``bands``: (name, number of neurons, rows of bins) from top to bottom.
+    ``bands``: (name, number of neurons or cores, rows of bins) from top to bottom.
     ``marks`` holds (band, x, y, level) in unit coordinates of the band, or is
     None; then ``bins`` int64 (rows of bins, time bins) counts spikes.
     """
@@ -120,6 +121,16 @@ class Raster:
     spikes: int = 0
     marks: list[tuple[int, float, float, int]] | None = None
     bins: Ints | None = None
+    unit: str = "neuron"  # or "core"
+
+    def shades(self, first: int, rows: int) -> NDArray[np.float64]:
+        """How dark some rows of bins are: the fullest 1, the emptiest a bit, none 0."""
+        assert self.bins is not None
+        bins = np.sqrt(self.bins[first : first + rows])
+        most, least = float(bins.max(initial=0)), float(bins[bins > 0].min(initial=np.inf))
+        if most <= least:
+            return (bins > 0).astype(np.float64)
+        return np.where(bins > 0, FAINTEST + (1 - FAINTEST) * (bins - least) / (most - least), 0.0)
 
 
 def gather_raster(trace: Trace) -> Raster:
@@ -182,6 +193,7 @@ def _counted(trace: Trace) -> Raster:
         timed=False,
         spikes=int(bins.sum()),
         bins=bins,
+        unit="core",
     )
 
 
