@@ -96,7 +96,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option(
     "--compression",
     type=click.Choice(["gzip", "none", "lz4", "zstd"]),
-    help="Of the trace, default gzip; none costs least time; lz4, zstd need hdf5plugin.",
+    help="Of the trace, default gzip; none takes ten times the room; lz4, zstd need hdf5plugin.",
 )
 @click.option(
     "--interval-s",
