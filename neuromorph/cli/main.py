@@ -104,7 +104,7 @@ def map_command(
     spikes = None
     if traffic is not None:
         with Trace(traffic) as trace:
-            spikes = trace.counts
+            spikes = trace.sums
     fit = check_fit(net, target, traffic=spikes)
     if not fit.fits and not dry_run:
         map_network(net, target)  # raises the sentence

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.energy import EnergyReport, Range
 from neuromorph.mapping.packets import SIDES
@@ -176,16 +177,16 @@ def gather_raster(trace: Trace) -> Raster:
 
 def _counted(trace: Trace) -> Raster:
     """One row of bins a core: how many spikes left it, sample by sample."""
-    sent, names = _tallies(trace, "spike_out"), trace.count_layers
+    names = trace.count_layers
     rows = {name: [i for i, n in enumerate(names) if n == name] for name in dict.fromkeys(names)}
     rows.pop(trace.network_info.layers[-1].name)
     # many cores share a row of bins
     groups = {n: np.array_split(r, min(len(r), ROW_BINS // len(rows) + 1)) for n, r in rows.items()}
+    sent = _tallies(trace, [group for parts in groups.values() for group in parts], "spike_out")
     columns = min(TIME_BINS, max(len(sent), 1))
-    bins = np.zeros((sum(map(len, groups.values())), columns), np.int64)
+    bins = np.zeros((sent.shape[1], columns), np.int64)
     at = np.arange(len(sent)) * columns // max(len(sent), 1)
-    for i, group in enumerate(g for parts in groups.values() for g in parts):
-        np.add.at(bins[i], at, sent[:, group].sum(axis=1))
+    np.add.at(bins.T, at, sent)
     return Raster(
         bands=[(name, len(rows[name]), len(parts)) for name, parts in groups.items()],
         start=0,
@@ -215,15 +216,16 @@ def terms_of(energy: EnergyReport) -> list[tuple[str, Range]]:
 
 def events_by_layer(trace: Trace) -> dict[str, NDArray[Any]]:
     """Synaptic events of every sample, by layer."""
-    events, names = _tallies(trace, "xnor_event", "graded_event"), trace.count_layers
-    return {
-        layer.name: events[:, [i for i, n in enumerate(names) if n == layer.name]].sum(1)
-        for layer in trace.network_info.layers
-    }
+    names = [layer.name for layer in trace.network_info.layers]
+    groups = [[i for i, n in enumerate(trace.count_layers) if n == name] for name in names]
+    return dict(zip(names, _tallies(trace, groups, "xnor_event", "graded_event").T))
 
 
-def _tallies(trace: Trace, *actions: str) -> Ints:
-    """Sums of some actions, (samples, rows), read a block at a time."""
+def _tallies(trace: Trace, groups: Sequence[ArrayLike], *actions: str) -> Ints:
+    """Sums of some actions over groups of rows, (samples, groups), read a block at a time."""
     places = [i for i, name in enumerate(trace.action_names) if name in actions]
-    parts = [block["values"][:, :, places].sum(axis=2) for block in trace.blocks("counts")]
-    return np.concatenate([np.zeros((0, len(trace.count_layers)), np.int64), *parts])
+    parts = [np.zeros((0, len(groups)), np.int64)]
+    for block in trace.blocks("counts"):
+        sums = block["values"][:, :, places].sum(axis=2)
+        parts.append(np.stack([sums[:, np.asarray(g)].sum(axis=1) for g in groups], axis=1))
+    return np.concatenate(parts)
