@@ -96,7 +96,7 @@ def traffic_of(cores, pairs):
         source=source[apart],
         target=target[apart],
         packets=packets[apart].astype(float),
-        port=np.zeros(cores),
+        port=np.zeros((1, cores)),
     )
 
 
@@ -144,8 +144,8 @@ def measure(name, traffic, chip, long):
     seconds = time.perf_counter() - start
     return {
         "case": name,
-        "cores": len(traffic.port),
-        "row_major": hops(row_major(len(traffic.port), chip)),
+        "cores": traffic.slices,
+        "row_major": hops(row_major(traffic.slices, chip)),
         "snake": hops(snake(traffic, chip)),
         "placed": hops(placed),
         "long": hops(place(traffic, chip, effort=long)) if long else None,

@@ -19,6 +19,7 @@ from neuromorph.errors import MissingDependencyError, SimulationError
 
 __all__ = [
     "ACTIONS",
+    "HOPS",
     "LEARNING_ACTIONS",
     "Counts",
     "Dataflow",
@@ -40,8 +41,8 @@ ACTIONS: dict[str, str] = {
     "token_out": "end-of-frame tokens sent, likewise",
     "token_in": "end-of-frame tokens arriving",
     "barrier": "global steps a core takes part in",
-    "hop_x": "links crossed between columns, by all packets",
-    "hop_y": "links crossed between rows, by all packets",
+    "hop_x": "links crossed between columns of a chip, by all packets",
+    "hop_y": "links crossed between rows of a chip, by all packets",
     "hop_local": "deliveries from a router to one of its cores",
     "fifo_push": "packets entering the input queue of a core",
     "fifo_pop": "packets leaving it",
@@ -67,7 +68,11 @@ ACTIONS: dict[str, str] = {
     "act_write_bits": "bits of the input buffer written",
     "partial_out": "partial sums that are not zero, sent to the core that owns the neuron",
     "partial_in": "partial sums arriving",
+    "hop_chip": "links crossed from chip to chip, by all packets",
 }
+
+# Links, by what crossing one counts as: along x, along y, from chip to chip.
+HOPS = ("hop_x", "hop_y", "hop_chip")
 
 # What learning does beside the inference it learns from; a table of its own, so that
 # inference alone never carries it.
@@ -105,6 +110,7 @@ class Hardware:
     synapse_memory_bits: int
     state_memory_bits: int
     axon_memory_bits: int
+    chips: int = 1  # joined on a board
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -23,7 +23,7 @@ def walked(mapping):
     between = flows(mapping.network, mapping.slices, spikes_of(mapping.network, None))
     tiles = mapping.tiles[1:].tolist()
     ways = [(tiles[a], tiles[b], n) for a, b, n in zip(*_columns(between))]
-    ways += [([0, 0], tile, n) for tile, n in zip(tiles, between.port)]
+    ways += [([0, 0], tile, n) for tile, n in zip(tiles, between.port[0])]
     load = np.zeros((mapping.chip.rows, mapping.chip.columns, 4))
     for (x, y), (to_x, to_y), packets in ways:
         while (x, y) != (to_x, to_y):

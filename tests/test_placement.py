@@ -41,7 +41,7 @@ def random_traffic(rng, slices, pairs):
         source=source[apart],
         target=target[apart],
         packets=rng.integers(1, 50, apart.sum()).astype(float),
-        port=rng.integers(0, 20, slices).astype(float),
+        port=rng.integers(0, 20, (1, slices)).astype(float),
     )
 
 
@@ -56,7 +56,7 @@ def hops_by_hand(traffic, chip, cores):
     for s, t, packets in zip(traffic.source, traffic.target, traffic.packets):
         (ax, ay), (bx, by) = chip.tile(int(cores[s])), chip.tile(int(cores[t]))
         total += packets * (abs(ax - bx) + abs(ay - by))
-    return total + sum(p * sum(chip.tile(int(c))) for p, c in zip(traffic.port, cores))
+    return total + sum(p * sum(chip.tile(int(c))) for p, c in zip(traffic.port[0], cores))
 
 
 @settings(max_examples=25, deadline=None)
@@ -116,7 +116,7 @@ def test_a_chain_is_laid_out_without_detours():
     """Twenty slices in a hidden order, each sending to the next: one hop a packet."""
     order = np.random.default_rng(3).permutation(20)
     traffic = Traffic(
-        source=order[:-1], target=order[1:], packets=np.full(19, 10.0), port=np.zeros(20)
+        source=order[:-1], target=order[1:], packets=np.full(19, 10.0), port=np.zeros((1, 20))
     )
     chip = mesh(5, 4)
     assert hops_by_hand(traffic, chip, place(traffic, chip)) <= 1.15 * 190

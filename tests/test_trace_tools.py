@@ -14,9 +14,9 @@ import pytest
 import neuromorph as nm
 from neuromorph.data import load_data
 from neuromorph.errors import TraceError
+from neuromorph.events import ACTIONS
 from neuromorph.kernels import timed
 from neuromorph.trace import Recorder, Trace, difference, repack, replay, validate
-from neuromorph.trace.schema import TRACED_ACTIONS
 
 MODES = [
     ("timed", "packets"), ("timed", "spikes"), ("timed", "counts"), ("count", "spikes"),
@@ -102,7 +102,7 @@ def test_a_change_is_found_where_it_is(name, at, table, column, traces, tmp_path
     assert (found.table, found.row) == (table, row)
     assert found.second == found.first + 1
     if column is None:
-        column = f"{TRACED_ACTIONS[5]} of conv1 (row 2)"
+        column = f"{list(ACTIONS)[5]} of conv1 (row 2)"
     assert found.column == column
     assert str(found) == f"{table}, {column}, row {row}: {found.first} and {found.second}"
 

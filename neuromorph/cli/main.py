@@ -119,6 +119,8 @@ def map_command(
         "fits": fit.fits,
         "cores_used": None if mapping is None else mapping.cores_used,
         "packet_hops": None if mapping is None else mapping.packet_hops,
+        "chips_used": None if mapping is None else mapping.chips_used,
+        "edge_hops": None if mapping is None else mapping.edge_hops,
         "limits": [
             {"limit": m.limit, "needed": m.needed, "available": m.available, "where": m.where}
             for m in fit.limits
@@ -145,6 +147,8 @@ def chips_command(name: str | None, as_json: bool) -> None:
             "chip": chip.name,
             "description": chip.description,
             "cores": chip.cores,
+            "chips": chip.chips,
+            "ports": chip.port_tiles,
             "sync": chip.sync,
             "storage": chip.storage,
             "kernels": chip.kernels,

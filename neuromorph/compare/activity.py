@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import load_chip
-from neuromorph.events import Counts
+from neuromorph.events import HOPS, Counts
 from neuromorph.kernels.counting import count
 from neuromorph.mapping import COUNTED, Form, Mapping, map_network, tabulate
 from neuromorph.network import Network, Stage
@@ -153,7 +153,9 @@ def counts_of(activity: Activity, mapping: Mapping, form: Form | None = None) ->
 
 def _run(activity: Activity, mapping: Mapping) -> dict[str, Array]:
     """Tallies of all samples on a mapping that splits a fan-in, (1, rows)."""
-    key = mapping.slices, mapping.tiles.tobytes(), mapping.chip.sync
+    chip = mapping.chip
+    ways = chip.routing, chip.columns, chip.rows, chip.dead_links, chip.buffer
+    key = mapping.slices, mapping.tiles.tobytes(), chip.sync, ways
     if key not in activity._split:
         found = {name: np.zeros((1, mapping.rows), np.int64) for name in COUNTED}
         for start in range(0, len(activity.images), CHUNK):
@@ -169,11 +171,11 @@ def _silent_sums(activity: Activity, mapping: Mapping, counted: dict[str, Array]
     """Tokens of cores that send partial sums, of which there are none."""
     for row, owner in enumerate(mapping.owners):
         if row and owner != row and mapping.chip.sync == "token":
-            distance = mapping.ways.crossed(row, (int(owner),))
+            links = mapping.ways.crossed(row, (int(owner),))
             counted["token_out"][0, row] += activity.samples
             counted["token_in"][0, owner] += activity.samples
-            for action, links in (("hop_x", distance[0]), ("hop_y", distance[1])):
-                counted[action][0, row] += links * activity.samples
+            for action, number in zip(HOPS, links):
+                counted[action][0, row] += number * activity.samples
             counted["hop_local"][0, row] += activity.samples
 
 
@@ -222,15 +224,14 @@ def _packets(activity: Activity, mapping: Mapping, sender: int, counted: dict[st
         counted["spike_in"][0, list(mapping.stage_rows[index])] += arrived
     positions = len(mapping.target_sets(sender)[0])
     for source, neurons in mapping.sending_rows(sender):
+        row = mapping.row_of(source)
         sent, at = spikes[neurons], neurons % positions
-        counted["spike_out"][0, source] += sent.sum()
+        counted["spike_out"][0, row] += sent.sum()
         moved = {"packet_out": sent @ mapping.sending(source, sender, at)}
         if mapping.chip.sync == "token":
             heard = mapping.heard(sender, at)
             counted["token_in"][0, list(heard)] += activity.samples
             moved["token_out"] = mapping.costs(source, heard) * activity.samples
-        for kind, (packets, along_x, along_y, delivered) in moved.items():
-            counted[kind][0, source] += packets
-            counted["hop_x"][0, source] += along_x
-            counted["hop_y"][0, source] += along_y
-            counted["hop_local"][0, source] += delivered
+        for kind, costs in moved.items():
+            for action, number in zip((kind, *HOPS, "hop_local"), costs):
+                counted[action][0, row] += number

@@ -19,7 +19,7 @@ from neuromorph.chip import Chip
 from neuromorph.compare.activity import Activity, accumulator_bits, counts_of
 from neuromorph.energy import EnergyReport, Prices, estimate_energy
 from neuromorph.errors import NetworkError
-from neuromorph.events import Counts, Dataflow
+from neuromorph.events import HOPS, Counts, Dataflow
 from neuromorph.mapping import Form, Mapping, map_network
 from neuromorph.mapping.dataflow import WORD_BITS, level_bits
 from neuromorph.network import Network, find_network, load_network
@@ -238,6 +238,7 @@ def latency_s(mapping: Mapping, counts: Counts, weight_bits: Fraction) -> float 
         ticks += int(mapping.depths.max()) * times.barrier
     packets = counts.total("hop_local")
     if packets:  # the way of a mean packet, once a layer
-        way = counts.total("hop_x") * times.hop_x + counts.total("hop_y") * times.hop_y
+        ticks_of = zip(HOPS, (times.hop_x, times.hop_y, times.board_hop))
+        way = sum(counts.total(action) * hop for action, hop in ticks_of)
         ticks += len(mapping.stage_rows) * (way / packets + times.hop_local)
     return float(ticks * chip.tick_s)

@@ -22,8 +22,8 @@ GROUPS = (
                                   "act_write_bits", "register_write_bits", "axon_read")),
     ("arithmetic", "#E69F00", ("xnor_event", "graded_event", "acc_add", "popcount", "multiply",
                                "mac_float", "gate_check")),
-    ("packets, hops", "#009E73", ("packet_out", "token_in", "hop_x", "hop_y", "hop_local",
-                                  "fifo_push", "fifo_pop", "spike_out", "barrier")),
+    ("packets, hops", "#009E73", ("packet_out", "token_in", "hop_x", "hop_y", "hop_chip",
+                                  "hop_local", "fifo_push", "fifo_pop", "spike_out", "barrier")),
     ("neurons", "#CC79A7", ()),
 )  # fmt: skip
 STATIC = "#999999"

@@ -195,8 +195,8 @@ def _static(
     amounts = {
         "core": hardware.cores_used * time_s,
         "sram_bit": hardware.cores_used * bits * time_s,
-        "chip": time_s,
-        "clock": time_s / hardware.tick_s,
+        "chip": hardware.chips * time_s,
+        "clock": hardware.chips * time_s / hardware.tick_s,
     }
     terms = {}
     for part, price in prices.static.items():

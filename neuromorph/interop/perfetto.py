@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from neuromorph.errors import TraceError
 from neuromorph.mapping.packets import TOKEN
+from neuromorph.mapping.slices import source_tiles
 from neuromorph.trace import Trace
 
 __all__ = ["write_perfetto"]
@@ -64,6 +65,11 @@ def _lanes(trace: Trace) -> int:
     if trace.chip.sync == "token":
         return trace.chip.frames_in_flight
     return len(trace.network_info.layers) + 1
+
+
+def _sources(trace: Trace) -> int:
+    """Rows, and input ports beyond the first."""
+    return len(source_tiles(trace.chip, trace.slices, trace.network_info.inputs))
 
 
 def _names(trace: Trace, lanes: int) -> Iterator[dict[str, Any]]:
@@ -117,6 +123,7 @@ def _arrivals(trace: Trace, lanes: int, samples: int | None) -> Iterator[dict[st
     under way: when a packet of sample s is there, those before s − lanes are over.
     """
     rows, under_way = len(trace.slices) + 1, dict[int, NDArray[np.int64]]()
+    sources = _sources(trace)
     arrows: dict[int, Arrows] = {}
     step = max(((trace.last_tick or 0) + 1) / BINS, 1.0)
     bins = np.zeros(BINS, np.int64)
@@ -124,27 +131,30 @@ def _arrivals(trace: Trace, lanes: int, samples: int | None) -> Iterator[dict[st
         if samples is not None:
             chosen = block["sample"] < samples
             block = {name: values[chosen] for name, values in block.items()}
-        if (block["target"] >= rows).any() or (block["source"] >= rows).any():
+        if (block["target"] >= rows).any() or (block["source"] >= sources).any():
             raise TraceError(f"{trace.path}: /packets names a core that is not there")
         at = np.clip(block["delivered"] / step, 0, BINS - 1).astype(int)
         bins += np.bincount(at, minlength=BINS)
         for sample in np.unique(block["sample"]).tolist():
             here = block["sample"] == sample
-            # first and last tick, packets, tokens of every row
-            table = under_way.setdefault(sample, np.full((4, rows), [[-1], [-1], [0], [0]]))
+            # first and last tick, packets, tokens, partial sums of every row
+            blank = np.full((5, rows), [[-1], [-1], [0], [0], [0]])
+            table = under_way.setdefault(sample, blank)
             target, tick = block["target"][here], block["delivered"][here]
             first = np.full(rows, 1 << 62)
             np.minimum.at(first, target, tick)
             table[0] = np.where((table[0] < 0) & (first < 1 << 62), first, table[0])
             source, sent = block["source"][here], block["sent"][here]
             np.maximum.at(table[1], target, tick)
-            np.maximum.at(table[1], source, sent)
+            np.maximum.at(table[1], np.where(source < rows, source, 0), sent)
             pairs, places = np.unique(source.astype(np.int64) * rows + target, return_index=True)
             mine = arrows.setdefault(sample, {})
             for pair, place in zip(pairs.tolist(), places.tolist()):
                 mine.setdefault(pair, (int(sent[place]), int(tick[place])))
             np.add.at(table[2], target, 1)
-            np.add.at(table[3], target, block["neuron"][here] == TOKEN)
+            is_token = block["neuron"] == TOKEN
+            np.add.at(table[3], target, is_token[here])
+            np.add.at(table[4], target, ~(is_token | trace.is_spike(block))[here])
         newest = max(under_way, default=0)
         for sample in sorted(s for s in under_way if s <= newest - lanes):
             yield from _sample_arrivals(trace, lanes, sample, under_way.pop(sample))
@@ -161,10 +171,11 @@ def _arrivals(trace: Trace, lanes: int, samples: int | None) -> Iterator[dict[st
 def _sample_arrivals(
     trace: Trace, lanes: int, sample: int, table: NDArray[np.int64]
 ) -> Iterator[dict[str, Any]]:
-    for row, (first, last, packets, tokens) in enumerate(table.T.tolist()):
+    for row, (first, last, packets, tokens, sums) in enumerate(table.T.tolist()):
         if packets:
             thread = row * lanes + sample % lanes
-            args = {"spikes": packets - tokens, "tokens": tokens}
+            args = {"spikes": packets - tokens - sums, "tokens": tokens}
+            args |= {"partial sums": sums} if sums else {}
             yield _slice(trace, CORES, thread, f"sample {sample}", (first, last), args)
 
 
@@ -176,10 +187,10 @@ def _sample_arrows(
     events: list[dict[str, Any]] = []
     for pair, ticks in arrows.items():
         source, target = divmod(pair, rows)
-        start = (CORES, source * lanes) if source else (SAMPLES, 1)
+        start = (CORES, source * lanes) if 0 < source < rows else (SAMPLES, 1)
         for ph, (process, thread), tick in zip("sf", (start, (CORES, target * lanes)), ticks):
             event: dict[str, Any] = {"ph": ph, "name": "packets", "cat": "sample", "pid": process,
                      "tid": thread + sample % lanes, "ts": _microseconds(trace, tick),
-                     "id": sample * rows * rows + pair}  # fmt: skip
+                     "id": sample * _sources(trace) * rows + pair}  # fmt: skip
             events.append(event | ({"bp": "e"} if ph == "f" else {}))
     yield from sorted(events, key=lambda event: event["ts"])

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import TraceError
+from neuromorph.mapping.board import crossed
 from neuromorph.mapping.packets import TOKEN
+from neuromorph.mapping.slices import source_tiles
 from neuromorph.trace import Trace
 from neuromorph.trace.pixels import sample_columns
 
@@ -98,7 +100,7 @@ def write_sanafe(trace: Trace, folder: Path, samples: int | None) -> None:
 
     A time step is a sample, counted from 1; a neuron is ``layer.number``; a
     core is ``tile.place``, tiles counted along rows.  What a trace does not
-    know stays empty.  Tokens are left out: SANA-FE has none.
+    know stays empty.  Tokens and partial sums are left out: SANA-FE has none.
     """
     if not trace.holds("spikes"):
         raise TraceError(
@@ -124,25 +126,27 @@ def write_sanafe(trace: Trace, folder: Path, samples: int | None) -> None:
 
 
 def _messages(trace: Trace, samples: int | None) -> Iterator[Sequence[Any]]:
-    tiles = np.array([(0, 0), *(trace.chip.tile(s.core) for s in trace.slices)])
+    chip = trace.chip
+    tiles = source_tiles(chip, trace.slices, trace.network_info.inputs)
     per_tile = trace.chip.cores_per_tile
     names = ["input", *(f"{s.core // per_tile}.{s.core % per_tile}" for s in trace.slices)]
+    names += ["input"] * (len(tiles) - len(names))
     hardware = np.array(names, object)
-    hop_ticks = np.array([trace.chip.hop_x_ticks or 0, trace.chip.hop_y_ticks or 0])
+    hops = (chip.hop_x_ticks or 0, chip.hop_y_ticks or 0, chip.board_hop_ticks or 0)
     local_ticks = trace.chip.hop_local_ticks or 0
     layers = np.array(trace.count_layers, object)
-    sources = np.array(["input", *layers[1:]], object)
+    sources = np.array(["input", *layers[1:], *["input"] * (len(tiles) - len(layers))], object)
     number = 0
     for block in _first_samples(trace, "packets", samples):
-        spikes = block["neuron"] != TOKEN
+        spikes = trace.is_spike(block)
         sample, source, target, neuron = (
             block[n][spikes] for n in ("sample", "source", "target", "neuron")
         )
         sent, delivered = (block[n][spikes] * trace.tick_s for n in ("sent", "delivered"))
         took = (block["delivered"] - block["sent"])[spikes] * trace.tick_s
-        away = np.abs(tiles[source] - tiles[target])
-        least = (away * hop_ticks).sum(axis=1) + local_ticks
         from_layer = _look_up(trace, sources, source)
+        away = crossed(chip, tiles[source], tiles[target])
+        least = away @ hops + local_ticks
         to_core = _look_up(trace, hardware, target)
         columns = (sample, from_layer, neuron, hardware[source], to_core, away.sum(axis=1), sent,
                    delivered, took, least * trace.tick_s)  # fmt: skip

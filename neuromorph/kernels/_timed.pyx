@@ -28,7 +28,9 @@ cdef extern from "timed.h" nogil:
         int32_t window_y, window_x, window_height, window_width
 
     ctypedef struct tm_row:
-        int32_t tile_x, tile_y, gap
+        int32_t tile_x, tile_y
+        int32_t chip_x, chip_y
+        int32_t gap, rate
         int32_t depth, reads_out, partial, sources
         int64_t scan
         int32_t fan
@@ -51,7 +53,9 @@ cdef extern from "timed.h" nogil:
         int32_t hop_local, link, barrier
         int32_t spike_flits, token_flits
         int32_t buffer, queue
+        int32_t first_port
         const int32_t *link_ticks
+        const int64_t *link_busy
         const tm_node *nodes
         const int32_t *node_rows
 
@@ -106,7 +110,7 @@ cdef extern from "timed.h" nogil:
 
 
 WAITING_FIELDS = 6
-NODE_FIELDS = 9
+NODE_FIELDS = 10
 
 
 cdef const int32_t *ints(array, list keep) except? NULL:
@@ -188,7 +192,14 @@ cdef class TimedRun:
         c.hop_local, c.link, c.barrier = chip["hop_local"], chip["link"], chip["barrier"]
         c.spike_flits, c.token_flits = chip["spike_flits"], chip["token_flits"]
         c.buffer, c.queue = chip["buffer"], chip["queue"]
-        c.link_ticks = ints(chip["link_ticks"], keep)
+        c.first_port = chip["first_port"]
+        c.link_ticks, c.link_busy = ints(chip["link_ticks"], keep), NULL
+        if chip["link_busy"] is not None:
+            keep.append(chip["link_busy"])
+            vector = chip["link_busy"]
+            if vector.shape[0] != 4 * self.tiles:
+                raise ValueError("link_busy has the wrong shape")
+            c.link_busy = &vector[0]
         c.nodes, c.node_rows = NULL, NULL
         if nodes is not None:
             if nodes[0].shape[1] != NODE_FIELDS:
@@ -239,6 +250,8 @@ cdef class TimedRun:
                 self.fans[i].targets = ints(d["targets"], keep)
             for i, d in enumerate(rows):
                 r[i].tile_x, r[i].tile_y, r[i].gap = d["place"]
+                r[i].chip_x, r[i].chip_y = d["chip"]
+                r[i].rate = d["rate"]
                 r[i].depth, r[i].reads_out, r[i].sources = d["depth"], d["reads_out"], d["sources"]
                 r[i].partial = d["partial"]
                 r[i].scan, r[i].fan, r[i].planes = d["scan"], d["fan"], d["planes"]

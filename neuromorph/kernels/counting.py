@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import SimulationError
+from neuromorph.events import HOPS
 from neuromorph.kernels._vcount import Kernel, Plan
 from neuromorph.kernels.costs import Costs
 from neuromorph.kernels.plans import NetworkPlan, Numbers, part_of, slice_numbers
@@ -290,9 +291,8 @@ def _count_parts(
             counted["token_out"][:, row] += 1
             counted["token_in"][:, owner] += 1
             copies = copies + 1
-        along_x, along_y = mapping.ways.crossed(row, (owner,))
-        counted["hop_x"][:, row] += copies * along_x
-        counted["hop_y"][:, row] += copies * along_y
+        for action, links in zip(HOPS, mapping.ways.crossed(row, (owner,))):
+            counted[action][:, row] += copies * links
         counted["hop_local"][:, row] += copies
 
 
@@ -362,15 +362,15 @@ def count_packets(
         each = mapping.sending(source, sender, at)
         # where every spike goes everywhere, it costs the same
         moved = {"packet_out": np.outer(total, each[0]) if positions == 1 else _product(here, each)}
-        counted["spike_out"][:, source] += total
+        row = mapping.row_of(source)
+        counted["spike_out"][:, row] += total
         if mapping.chip.sync == "token":
             heard = mapping.heard(sender, at)
             counted["token_in"][:, list(heard)] += 1
             moved["token_out"] = mapping.costs(source, heard)[None]
         for kind, cost in moved.items():
-            counted[kind][:, source] += cost[:, 0]
-            for place, action in enumerate(("hop_x", "hop_y", "hop_local"), start=1):
-                counted[action][:, source] += cost[:, place]
+            for place, action in enumerate((kind, *HOPS, "hop_local")):
+                counted[action][:, row] += cost[:, place]
 
 
 def _by_position(

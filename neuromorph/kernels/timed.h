@@ -16,7 +16,7 @@
 
 enum {
     TM_SPIKE_OUT, TM_PACKET_OUT, TM_SPIKE_IN, TM_TOKEN_OUT, TM_TOKEN_IN, TM_PARTIAL_OUT,
-    TM_PARTIAL_IN, TM_HOP_X, TM_HOP_Y, TM_HOP_LOCAL, TM_SERVED, TM_COUNTED
+    TM_PARTIAL_IN, TM_HOP_X, TM_HOP_Y, TM_HOP_CHIP, TM_HOP_LOCAL, TM_SERVED, TM_COUNTED
 };
 
 enum { TM_DONE = 0, TM_PAUSED = 1, TM_STUCK = 2, TM_NO_MEMORY = -1 };
@@ -35,7 +35,7 @@ typedef struct {
     int32_t x, y;
     int32_t first_branch, branches;    /* nodes */
     int32_t first_row, rows;           /* in `node_rows` */
-    int32_t hops_x, hops_y, deliveries; /* of the whole tree, for a root */
+    int32_t hops_x, hops_y, hops_chip, deliveries; /* of the whole tree, for a root */
 } tm_node;
 
 /* Synapses a spike of one layer has at a row: work[(c·h + y − y0)·w + x − x0], c 0 unless
@@ -49,8 +49,10 @@ typedef struct {
 } tm_work;
 
 typedef struct {
-    int32_t tile_x, tile_y, gap;
-    int32_t depth;                 /* global steps until it fires; 0: the input port */
+    int32_t tile_x, tile_y;
+    int32_t chip_x, chip_y;        /* of a board */
+    int32_t gap, rate;             /* sends `rate` packets at once, then waits `gap` ticks */
+    int32_t depth;                 /* global steps until it fires; 0: an input port */
     int32_t reads_out;             /* its levels leave the chip as sums */
     int32_t partial;               /* its levels are partial sums, sent to their owner */
     int32_t sources;               /* tokens to wait for */
@@ -76,7 +78,9 @@ typedef struct {
     int32_t hop_local, link, barrier;
     int32_t spike_flits, token_flits;
     int32_t buffer, queue;         /* packets; 0: without limit */
+    int32_t first_port;            /* rows from here on are input ports, like row 0 */
     const int32_t *link_ticks;     /* (tiles, 4): ticks to cross each link */
+    const int64_t *link_busy;      /* (tiles, 4): ticks a packet keeps it busy; NULL: link × flits */
     const tm_node *nodes;          /* NULL: every packet goes straight to one row */
     const int32_t *node_rows;
 } tm_chip;

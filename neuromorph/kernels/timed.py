@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
 from neuromorph.errors import SimulationError
+from neuromorph.events import HOPS
 from neuromorph.kernels._timed import TimedRun
 from neuromorph.kernels.counting import count, partial_sums
 from neuromorph.kernels.trees import STRAIGHT, Trees
 from neuromorph.mapping import Mapping, Slice, Tally
+from neuromorph.mapping.board import busy_ticks, hop_ticks
 from neuromorph.mapping.deadlock import Place, Stuck, Waiting, deadlock
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE, HopSink, Lender, PacketSink
 from neuromorph.mapping.slices import tap_counts
@@ -47,11 +49,11 @@ MOVED = (
     "token_in",
     "partial_out",
     "partial_in",
-    "hop_x",
-    "hop_y",
+    *HOPS,
     "hop_local",
     "served",
 )
+ROW_TIMES = ("busy", "blocked", "longest_queue")
 INSIDE = -(2**63)  # wants nothing: the packet is in its core
 
 
@@ -81,25 +83,25 @@ def timed(
     SimulationError
         Full buffers wait for each other in a circle; names it.
     """
-    frames, rows = len(inputs), mapping.rows
+    frames, sources = len(inputs), len(mapping.tiles)
     inputs = np.ascontiguousarray(inputs, np.int16)
     tally = count(mapping, inputs)
     results: dict[str, Any] = {
-        "counted": [np.zeros((frames, rows), np.int64) for _ in MOVED],
+        "counted": [np.zeros((frames, sources), np.int64) for _ in MOVED],
         "started": np.zeros(frames, np.int64),
         "finished": np.zeros(frames, np.int64),
-        "busy": np.zeros(rows, np.int64),
-        "blocked": np.zeros(rows, np.int64),
-        "longest_queue": np.zeros(rows, np.int64),
+        "busy": np.zeros(sources, np.int64),
+        "blocked": np.zeros(sources, np.int64),
+        "longest_queue": np.zeros(sources, np.int64),
     }
-    links = np.zeros((3, mapping.chip.rows, mapping.chip.columns, 4), np.int64)
+    links = np.zeros((3, mapping.chip.mesh_rows, mapping.chip.mesh_columns, 4), np.int64)
     ready: _Parts | None = None
     if frames:
         fans, trees = _fans(mapping), Trees(mapping.ways)
         table = _rows(mapping, fans, trees, [inputs, *tally.levels])
         run = TimedRun(
             agenda,
-            chip_table(mapping.chip),
+            chip_table(mapping.chip, mapping.rows),
             frames,
             fans=fans,
             rows=table,
@@ -117,9 +119,9 @@ def timed(
 
         advance(run, sink, hops, read_out)
         if run.is_stuck:
-            raise SimulationError(deadlock(mapping, _stuck(run, rows, trees)))
+            raise SimulationError(deadlock(mapping, _stuck(run, sources, trees)))
         run.links(links.reshape(3, -1))
-    moved = dict(zip(MOVED, results["counted"]))
+    moved = {name: _by_row(mapping, v, sum) for name, v in zip(MOVED, results["counted"])}
     served, synapses = moved.pop("served"), tally.counted["fetched"]
     if mapping.chip.storage == "sparse":
         synapses = tally.counted["xnor_event"] + tally.counted["graded_event"]
@@ -131,11 +133,9 @@ def timed(
         counted=tally.counted | moved,
         ticks=int(finished[-1] - started[0]) if frames else 0,
         timing=Timing(
-            busy=results["busy"],
-            blocked=results["blocked"],
-            longest_queue=results["longest_queue"],
+            **{name: _by_row(mapping, results[name], max) for name in ROW_TIMES},
             link_packets=links[0],
-            link_busy=links[0] * mapping.chip.times().link * mapping.chip.packet_flits,
+            link_busy=links[0] * busy_ticks(mapping.chip),
             link_waited=links[1],
             link_longest=links[2],
         ),
@@ -149,15 +149,26 @@ def timed(
     return result
 
 
+def _by_row(
+    mapping: Mapping, of_source: NDArray[np.int64], fold: Callable[[Any], Any]
+) -> NDArray[np.int64]:
+    """Values of sources (…, sources) by row (…, rows); those of several ports folded into one."""
+    table = of_source[..., : mapping.rows]
+    if len(mapping.ports) > 1:
+        table[..., 0] = fold(of_source[..., port] for port in mapping.ports)
+    return table
+
+
 class _Parts:
     """Samples whose results are complete, handed over every so often."""
 
     def __init__(self, tally: Tally, results: dict[str, Any], give: PartSink) -> None:
         self.give, self.given = give, 0
         self._last = time.monotonic()
-        self._due = tally.counted["spike_in"].sum(axis=1) + tally.counted["token_in"].sum(axis=1)
+        arriving = ("spike_in", "token_in", "partial_in")
+        self._due = sum(tally.counted[action].sum(axis=1) for action in arriving)
         moved = dict(zip(MOVED, results["counted"]))
-        self._arrived = moved["spike_in"], moved["token_in"]
+        self._arrived = [moved[action] for action in arriving]
         # what is counted does not depend on time; only these are known late
         times = {name: results[name] for name in ("started", "finished")}
         self._tally = replace(tally, **times)
@@ -237,15 +248,14 @@ class _Gathered:
         self._sink(self._records[:rows])
 
 
-def chip_table(chip: Chip) -> dict[str, Any]:
-    """What the engine asks of a chip."""
-    times, links = chip.times(), (chip.rows * chip.columns, 1)
-    ticks = [times.hop_x, times.hop_x, times.hop_y, times.hop_y]
+def chip_table(chip: Chip, first_port: int) -> dict[str, Any]:
+    """What the engine asks of a chip; rows from ``first_port`` on are ports."""
+    times = chip.times()
     return {
         "barrier_sync": int(chip.sync == "barrier"),
         "frames_in_flight": chip.frames_in_flight,
-        "columns": chip.columns,
-        "tile_rows": chip.rows,
+        "columns": chip.mesh_columns,
+        "tile_rows": chip.mesh_rows,
         "axon": times.axon,
         "synapse": times.synapse,
         "synapse_lanes": min(times.synapse_lanes, INT32_MAX),
@@ -256,7 +266,9 @@ def chip_table(chip: Chip) -> dict[str, Any]:
         "token_flits": chip.packet_flits,
         "buffer": chip.buffer or 0,
         "queue": chip.queue or 0,
-        "link_ticks": np.tile(np.array(ticks, np.int32), links).ravel(),
+        "first_port": first_port,
+        "link_ticks": hop_ticks(chip).astype(np.int32).ravel(),
+        "link_busy": busy_ticks(chip).ravel() if chip.chips > 1 else None,
     }
 
 
@@ -371,8 +383,8 @@ def _rows(
     """Every row: its place, what it sends and what it holds for a spike."""
     chip, times, network = mapping.chip, mapping.chip.times(), mapping.network
     last = len(network.stages) - 1
-    rows: list[dict[str, Any]] = [{} for _ in range(mapping.rows)]
-    sources = np.zeros(mapping.rows, np.int64)
+    rows: list[dict[str, Any]] = [{} for _ in mapping.tiles]
+    sources = np.zeros(len(rows), np.int64)
     for sender in range(-1, last):
         sent = np.ascontiguousarray(levels[sender + 1], np.int16)
         for row, neurons in mapping.sending_rows(sender):
@@ -411,14 +423,17 @@ def _rows(
                 "levels": _spread(mapping, row, sums),
                 "planes": 1,
             }
+    size = np.array((chip.columns, chip.rows))
     for r, entry in enumerate(rows):
-        s = mapping.slices[r - 1] if r else None
+        s = mapping.slices[r - 1] if mapping.row_of(r) else None
         if s is not None and s.owns and s.stage == last:
             entry.update(nothing)
         x, y = (int(v) for v in mapping.tiles[r])
         scan = 0 if s is None else times.neuron * -(-s.neurons // times.neuron_lanes)
         entry["place"] = (x, y, times.inject if s is None else times.spike)
-        entry["depth"] = int(mapping.depths[r])
+        entry["chip"] = tuple((mapping.tiles[r] // size).tolist())
+        entry["rate"] = (chip.port_rate or 1) if s is None else 1
+        entry["depth"] = 0 if s is None else int(mapping.depths[r])
         entry["partial"] = int(s is not None and not s.owns)
         entry["reads_out"] = int(s is not None and s.owns and s.stage == last)
         entry["sources"], entry["scan"] = int(sources[r]), scan

@@ -20,10 +20,17 @@ static void row_event(tm_run *r, int64_t tick, int32_t row, uint16_t what) {
 
 static void begin(tm_run *r, int64_t tick, int64_t frame);
 
+static int is_port(const tm_run *r, int32_t number) {
+    return number == 0 || number >= r->chip.first_port;
+}
+
 static void begin_if_free(tm_run *r, int64_t tick) {
-    if (!r->rows[0].busy && r->next_frame < r->frames &&
-        r->next_frame < r->frames_done + r->chip.frames_in_flight)
-        begin(r, tick, r->next_frame);
+    if (r->rows[0].busy || r->next_frame >= r->frames ||
+        r->next_frame >= r->frames_done + r->chip.frames_in_flight)
+        return;
+    for (int32_t i = r->chip.first_port; i < r->row_count; i++)
+        if (r->rows[i].busy) return;
+    begin(r, tick, r->next_frame);
 }
 
 static void all_sent(tm_run *r, int64_t tick, int32_t number) {
@@ -32,10 +39,12 @@ static void all_sent(tm_run *r, int64_t tick, int32_t number) {
     note(r, TM_TOKEN_OUT, row, row->tokens_sent);
     note(r, TM_HOP_X, row, row->hops_x);
     note(r, TM_HOP_Y, row, row->hops_y);
+    note(r, TM_HOP_CHIP, row, row->hops_chip);
     note(r, TM_HOP_LOCAL, row, row->deliveries);
-    row->packets = row->tokens_sent = row->hops_x = row->hops_y = row->deliveries = 0;
+    row->packets = row->tokens_sent = row->deliveries = 0;
+    row->hops_x = row->hops_y = row->hops_chip = 0;
     row->busy = 0;
-    if (number == 0) {
+    if (is_port(r, number)) {
         if (!r->chip.barrier_sync) begin_if_free(r, tick);
     } else {
         row->frame++;
@@ -72,7 +81,8 @@ static void send_all(tm_run *r, int64_t tick, int32_t number, int64_t frame) {
     row->spike_at = row->target_at = row->target_end = row->token_at = 0;
     row->remaining = packets;
     if (!g->partial) note(r, TM_SPIKE_OUT, row, spikes);
-    r->results.busy[number] += g->gap * packets;
+    row->at_once = 0;
+    r->results.busy[number] += g->gap * ((packets + g->rate - 1) / g->rate);
     if (packets) row_event(r, tick + g->gap, number, EMIT);
     else all_sent(r, tick, number);
 }
@@ -80,7 +90,9 @@ static void send_all(tm_run *r, int64_t tick, int32_t number, int64_t frame) {
 static void begin(tm_run *r, int64_t tick, int64_t frame) {
     r->next_frame = frame + 1;
     r->results.started[frame] = tick;
+    for (int32_t i = r->chip.first_port; i < r->row_count; i++) r->rows[i].busy = 1;
     send_all(r, tick, 0, frame);
+    for (int32_t i = r->chip.first_port; i < r->row_count; i++) send_all(r, tick, i, frame);
 }
 
 /* A packet into the mesh at its source. */
@@ -125,18 +137,23 @@ static void emit(tm_run *r, int64_t tick, int32_t number) {
     if (q->node < 0) {
         const tm_row *to = &r->rows[goal].given;
         q->target = goal;
-        row->hops_x += abs(to->tile_x - g->tile_x);
-        row->hops_y += abs(to->tile_y - g->tile_y);
+        int32_t chips_x = abs(to->chip_x - g->chip_x), chips_y = abs(to->chip_y - g->chip_y);
+        row->hops_x += abs(to->tile_x - g->tile_x) - chips_x;
+        row->hops_y += abs(to->tile_y - g->tile_y) - chips_y;
+        row->hops_chip += chips_x + chips_y;
         row->deliveries++;
         e.way = way_from(g->tile_x, g->tile_y, to->tile_x, to->tile_y);
     } else {
         const tm_node *root = &r->chip.nodes[q->node];
         row->hops_x += root->hops_x;
         row->hops_y += root->hops_y;
+        row->hops_chip += root->hops_chip;
         row->deliveries += root->deliveries;
     }
     depart(r, tick, p, e);
-    if (--row->remaining) row_event(r, tick + g->gap, number, EMIT);
+    int more_at_once = ++row->at_once < g->rate;
+    if (!more_at_once) row->at_once = 0;
+    if (--row->remaining) row_event(r, tick + (more_at_once ? 0 : g->gap), number, EMIT);
     else all_sent(r, tick, number);
 }
 
@@ -305,7 +322,7 @@ static void begin_step(tm_run *r) {
     r->begun = 1;
     r->agenda.now = start_of_step;
     if (r->step < r->frames) begin(r, start_of_step, r->step);
-    for (int32_t i = 1; i < r->row_count; i++) {
+    for (int32_t i = 1; i < r->chip.first_port; i++) {
         int64_t frame = r->step - r->rows[i].given.depth;
         if (frame < 0 || frame >= r->frames) continue;
         r->rows[i].busy = 1;

@@ -59,7 +59,8 @@ typedef struct {
     uint32_t *spike_neuron;
     int32_t *spike_payload;
     int64_t spikes, spike_at, target_at, target_end, token_at, remaining;
-    int64_t packets, hops_x, hops_y, deliveries, tokens_sent;
+    int64_t packets, hops_x, hops_y, hops_chip, deliveries, tokens_sent;
+    int32_t at_once;               /* packets sent at this tick, below `rate` */
     int32_t outbox_room, blocked;
     int64_t blocked_since;
     /* receiving */
@@ -177,6 +178,11 @@ static ALWAYS_INLINE void cross(tm_run *r, int64_t tick, int64_t waited, const e
     agenda_add(&r->agenda, tick + waited + l->ticks + (over ? r->chip.hop_local : 0), next);
 }
 
+/* Ticks that a packet keeps a link busy. */
+static ALWAYS_INLINE int64_t busy_for(const tm_run *r, int64_t link, uint16_t flits) {
+    return r->chip.link_busy ? r->chip.link_busy[link] : (int64_t)r->chip.link * flits;
+}
+
 static void start(tm_run *r, int64_t tick, int64_t link, int32_t p) {
     gate *g = &r->gates[link];
     packet *q = &r->packets[p];
@@ -185,7 +191,7 @@ static void start(tm_run *r, int64_t tick, int64_t link, int32_t p) {
     g->gives_back = q->holds;
     q->holds = link;
     event done = {0, (uint32_t)link, LINK_FREE, 0};
-    agenda_add(&r->agenda, tick + (int64_t)r->chip.link * q->at.flits, done);
+    agenda_add(&r->agenda, tick + busy_for(r, link, q->at.flits), done);
     cross(r, q->since, tick - q->since, &q->at, link);
 }
 
@@ -268,7 +274,7 @@ static ALWAYS_INLINE void hop(tm_run *r, int64_t tick, const event *e) {
     if (!r->limited) {
         mesh_link *l = &r->links[link];
         int64_t begin = tick > l->free_at ? tick : l->free_at;
-        l->free_at = begin + (int64_t)r->chip.link * e->flits;
+        l->free_at = begin + busy_for(r, link, e->flits);
         cross(r, tick, begin - tick, e, link);
         return;
     }

@@ -15,6 +15,7 @@ from neuromorph.chip import Chip
 from neuromorph.kernels._timed import TimedRun
 from neuromorph.kernels.timed import Agenda, advance, chip_table
 from neuromorph.kernels.trees import STRAIGHT, Trees
+from neuromorph.mapping.board import busy_ticks
 from neuromorph.mapping.packets import HopSink, check_traffic, traffic_ways
 from neuromorph.mapping.timing import Timing
 
@@ -50,7 +51,7 @@ def route(
     """
     run, delivered, most = prepare(chip, ticks, tiles, agenda)
     advance(run, None, hops, most=most)
-    links = np.zeros((3, chip.rows, chip.columns, 4), np.int64)
+    links = np.zeros((3, chip.mesh_rows, chip.mesh_columns, 4), np.int64)
     run.links(links.reshape(3, -1))
     none = np.zeros((3, 0), np.int64)
     return delivered, Timing(
@@ -58,7 +59,7 @@ def route(
         blocked=none[1],
         longest_queue=none[2],
         link_packets=links[0],
-        link_busy=links[0] * chip.times().link * chip.packet_flits,
+        link_busy=links[0] * busy_ticks(chip),
         link_waited=links[1],
         link_longest=links[2],
     )
@@ -69,7 +70,7 @@ def prepare(
 ) -> tuple[TimedRun, NDArray[np.int64], int]:
     """The run before its first event, what it will fill, most packets that leave at once."""
     left, ends = check_traffic(chip, ticks, tiles)
-    (y, x), (to_y, to_x) = (np.divmod(tile, chip.columns) for tile in ends.T)
+    (y, x), (to_y, to_x) = (np.divmod(tile, chip.mesh_columns) for tile in ends.T)
     ways = x | y << 16 | to_x << 32 | to_y << 48
     trees = Trees(traffic_ways(chip, ends))
     around = np.flatnonzero(trees.ways.broken(ends))
@@ -81,7 +82,7 @@ def prepare(
     most = int(np.diff(starts).max(initial=0))  # packets that leave at one tick
     run = TimedRun(
         agenda,
-        chip_table(replace(chip, queue=None)),
+        chip_table(replace(chip, queue=None), 0),
         0,
         fans=[],
         rows=[],

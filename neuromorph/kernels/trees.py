@@ -36,7 +36,7 @@ class Trees:
                 self._nodes += [[] for _ in node.branches]
                 self._nodes[place] = [
                     *(*node.tile, first, len(node.branches), len(self._rows), len(node.rows)),
-                    *(0, 0, 0),
+                    *(0, 0, 0, 0),
                 ]
                 self._rows += node.rows
             root = self._nodes[self._roots[source, targets]]

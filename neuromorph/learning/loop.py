@@ -168,7 +168,7 @@ def learn(
     ------
     LearningError
         Spaces the rule cannot move in, states the cores have no room for, a
-        fan-in that is split over cores, a state of another network, labels
+        fan-in that is split over cores, several chips, a state of another network, labels
         out of range, data that are no numbers, an empty stream.
     NetworkError
         Images of wrong shape, dtype or range.
@@ -314,8 +314,13 @@ def _bits(stages: Sequence[Stage], rule: Rule, fixed: int) -> list[int]:
 
 
 def _check_room(mapping: Mapping, rule: Rule, fixed: int) -> None:
-    """Refuse a rule whose states the cores of a mapping have no memory for."""
+    """Refuse a rule whose states the cores of a mapping have no memory for, and several chips."""
     chip = mapping.chip
+    if chip.chips > 1:
+        raise LearningError(
+            f"chip {chip.name!r} is a board of {chip.chips}; what errors cost from chip to chip is "
+            "not modelled: learn on one chip (leave out [board])"
+        )
     kept = _bits(mapping.network.stages, rule, fixed)
     split = next((s.layer for s in mapping.slices if not s.owns), None)
     if split is not None:

@@ -17,9 +17,8 @@ from neuromorph.errors import SimulationError, TraceError, TraceVersionError
 from neuromorph.events import Counts, Hardware
 from neuromorph.learning.record import FORMAT, PARTS, VERSION
 from neuromorph.plasticity import MOVE_DTYPE, Rule
-from neuromorph.trace import schema
 from neuromorph.trace.door import Opened, attribute, column, open_file, reading, strings
-from neuromorph.trace.origin import read_origin
+from neuromorph.trace.origin import read_hardware, read_origin
 
 __all__ = ["LearningTrace", "is_learning", "validate_learning"]
 
@@ -125,8 +124,7 @@ class LearningTrace(Opened):
         self.cores: NDArray[np.int64] = column(path, root, "counts/cores", eight, (rows,))[:]
         self.pairs: NDArray[np.int64] = column(path, root, "counts/pairs", eight, (rows,))[:]
         group = root["counts"]
-        fields = {n: attribute(path, group, n, k) for n, k in schema.HARDWARE.items()}
-        self.hardware = Hardware(**fields)
+        self.hardware = read_hardware(path, group)
         self._tables: dict[str, tuple[tuple[str, ...], NDArray[np.int64]]] = {}
         for part, known in PARTS.items():
             actions = strings(path, root, f"counts/{part}_actions")
@@ -254,7 +252,7 @@ def _broken(record: LearningTrace) -> Iterator[tuple[str, str]]:
         chip=chip.name, dataflow=chip.dataflow, tick_s=chip.tick_s,
         cores_used=len(record.slices), synapse_memory_bits=chip.synapse_bits,
         state_memory_bits=chip.neurons * chip.accumulator_bits,
-        axon_memory_bits=chip.axons_in * chip.axon_entry_bits,
+        axon_memory_bits=chip.axons_in * chip.axon_entry_bits, chips=chip.chips,
     )  # fmt: skip
     if record.hardware != wanted:
         yield "L6", "the attributes of /counts are not those of the chip"

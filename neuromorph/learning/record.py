@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +24,7 @@ from neuromorph.mapping import Mapping
 from neuromorph.plasticity import MOVE_DTYPE, Plastic, Rule
 from neuromorph.trace.compression import filters_of
 from neuromorph.trace.container import attributes, create, group
-from neuromorph.trace.origin import fixed, strings_of, write_origin
+from neuromorph.trace.origin import fixed, strings_of, write_hardware, write_origin
 from neuromorph.trace.schema import LEARNING_FORMAT
 from neuromorph.trace.seal import write_seal
 
@@ -36,6 +35,8 @@ __all__ = ["FORMAT", "PARTS", "VERSION", "Recorder"]
 
 FORMAT, VERSION = LEARNING_FORMAT, (1, 0)
 PARTS = {"inference": tuple(ACTIONS), "learning": tuple(LEARNING_ACTIONS)}
+# Learning is on one chip, so nothing goes from chip to chip.
+WRITTEN = {part: tuple(a for a in known if a != "hop_chip") for part, known in PARTS.items()}
 CHUNK_ROWS = 1 << 16
 
 
@@ -97,8 +98,9 @@ class Recorder:
             for name, values in (("label", learned.labels), ("prediction", learned.predictions)):
                 fixed(samples, name, values.astype("<i8"))
             counts = self._file["counts"]
-            for part in PARTS:
-                fixed(counts, part, getattr(learned, part).values[0].astype("<i8"))
+            for part, actions in WRITTEN.items():
+                table = np.stack([getattr(learned, part)[a][0] for a in actions], axis=1)
+                fixed(counts, part, table.astype("<i8"))
             fixed(self._file["states"], "after", _flat(learned.state))
             self._file.attrs.modify("complete", np.bool_(True))
             self._open.close()
@@ -133,11 +135,11 @@ class Recorder:
         )
         write_origin(file, mapping, {"rule": dataclasses.asdict(self._rule)})
         counts = group(file, "counts")
-        attributes(counts, asdict(mapping.hardware))
+        write_hardware(counts, mapping.hardware)
         fixed(counts, "layers", strings_of(list(mapping.row_layers)))
         fixed(counts, "cores", mapping.row_cores.astype("<i8"))
         fixed(counts, "pairs", mapping.pairs.astype("<i8"))
-        for part, actions in PARTS.items():
+        for part, actions in WRITTEN.items():
             fixed(counts, f"{part}_actions", strings_of(list(actions)))
         states = group(file, "states")
         fixed(states, "synapses", np.array([p.states.size for p in state.layers], "<i8"))

@@ -102,11 +102,12 @@ def _name(mapping: Mapping, place: Place) -> str:
     kind, number = place
     if kind == "link":
         router, side = divmod(number, 4)
-        y, x = divmod(router, mapping.chip.columns)
+        y, x = divmod(router, mapping.chip.mesh_columns)
         step_x, step_y = ((1, 0), (-1, 0), (0, 1), (0, -1))[side]
         return f"link {x},{y} → {x + step_x},{y + step_y}"
     what = "queue of" if kind == "queue" else "outbox of"
-    if number == 0:
-        return f"{what} the input port"
+    if mapping.row_of(number) == 0:
+        x, y = mapping.tiles[number]
+        return f"{what} the input port" + (f" at {x},{y}" if len(mapping.ports) > 1 else "")
     s = mapping.slices[number - 1]
     return f"{what} core {s.core} (layer {s.layer!r})"

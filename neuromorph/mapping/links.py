@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from neuromorph.chip import LINK_SIDES, Chip
 from neuromorph.mapping.partition import Limit
-from neuromorph.mapping.traffic import flows
+from neuromorph.mapping.traffic import Traffic
 from neuromorph.mapping.ways import Ways
 
 if TYPE_CHECKING:
     from neuromorph.mapping.mapping import Mapping
 
-__all__ = ["legs", "link_load", "lost_ways"]
+__all__ = ["legs", "link_load", "lost_ways", "pairs_of"]
 
 # Legs that packets go, each along x, then along y: tiles (legs, 2) from and to, and how many.
 Legs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
@@ -23,15 +23,11 @@ Legs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 def legs(mapping: Mapping, spikes: list[NDArray[np.float64]]) -> Legs:
     """Where the packets of one inference go if every neuron sends these spikes."""
-    between = flows(mapping.network, mapping.slices, spikes)
-    spiking = np.array([s.stage for s in mapping.slices], np.int64)
-    reached = np.flatnonzero(between.port)
-    source = np.concatenate((between.source + 1, np.zeros_like(reached)))
-    target = np.concatenate((between.target, reached)) + 1
-    packets = np.concatenate((between.packets, between.port[reached]))
+    (source, target), packets = (part.T for part in pairs_of(mapping, mapping.traffic(spikes)))
+    spiking = np.array([-1, *(s.stage for s in mapping.slices)], np.int64)
     more: list[tuple[int, tuple[int, ...], float]] = []
     if mapping.chip.routing == "multicast":
-        is_sum = (source > 0) & (spiking[source - 1] == spiking[target - 1])
+        is_sum = spiking[np.where(source < mapping.rows, source, 0)] == spiking[target]
         source, target, packets = source[is_sum], target[is_sum], packets[is_sum]
         more = [
             tree
@@ -55,6 +51,15 @@ def legs(mapping: Mapping, spikes: list[NDArray[np.float64]]) -> Legs:
     )
 
 
+def pairs_of(mapping: Mapping, between: Traffic) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(source, target) of every pair that exchanges packets, and how many go."""
+    port, entered = np.nonzero(between.port)
+    source = np.concatenate((between.source + 1, np.array(mapping.ports)[port]))
+    target = np.concatenate((between.target, entered)) + 1
+    packets = np.concatenate((between.packets, between.port[port, entered]))
+    return np.stack((source, target), axis=1), packets
+
+
 def _trees(
     mapping: Mapping, sender: int, spikes: list[NDArray[np.float64]]
 ) -> list[tuple[int, tuple[int, ...], float]]:
@@ -72,7 +77,7 @@ def _trees(
 def link_load(chip: Chip, going: Legs) -> NDArray[np.float64]:
     """Packets over each link, float64 (rows, columns, 4)."""
     source, target, packets = going
-    load = np.zeros((chip.rows + 1, chip.columns + 1, len(LINK_SIDES)))
+    load = np.zeros((chip.mesh_rows + 1, chip.mesh_columns + 1, len(LINK_SIDES)))
     (x, y), (to_x, to_y) = source.T, target.T
     # a way enters at its first link and ends behind its last: sums along the axis say the rest
     for side, first, last, goes in ((0, x, to_x, to_x > x), (1, to_x + 1, x + 1, to_x < x)):

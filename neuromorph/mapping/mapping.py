@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from neuromorph.chip import Chip
 from neuromorph.errors import MappingError
 from neuromorph.events import Hardware, format_table
+from neuromorph.mapping.board import chip_edges
 from neuromorph.mapping.hearing import Hearing
-from neuromorph.mapping.links import legs, link_load, lost_ways
+from neuromorph.mapping.links import legs, link_load, lost_ways, pairs_of
 from neuromorph.mapping.notebook import mapping_html
 from neuromorph.mapping.partition import Limit, partition
 from neuromorph.mapping.placement import place
-from neuromorph.mapping.slices import Slice, tap_counts
-from neuromorph.mapping.traffic import INPUT_LAYER, Spikes, flows, spikes_of
+from neuromorph.mapping.slices import Slice, owner_rows, source_tiles, tap_counts
+from neuromorph.mapping.traffic import INPUT_LAYER, Spikes, Traffic, flows, spikes_of
 from neuromorph.mapping.ways import Ways
 from neuromorph.network import Network, Stage
 
@@ -30,8 +31,11 @@ INPUT_CORE = -1
 class Mapping:
     """A network placed on a chip.
 
-    Row 0 of every table is the input port at tile (0, 0); row i + 1 is
-    ``slices[i]``.  One core holds at most one slice.
+    Row 0 of every table is the input; row i + 1 is ``slices[i]``.  One core holds
+    at most one slice.
+
+    What sends is a *source*: the number of its row, and for the second and every
+    further input port a number beyond the rows.  Tables count these ports in row 0.
     """
 
     network: Network
@@ -52,7 +56,7 @@ class Mapping:
 
     @property
     def rows(self) -> int:
-        """Rows of every table: slices and the input port."""
+        """Rows of every table: slices and the input."""
         return len(self.slices) + 1
 
     @cached_property
@@ -67,17 +71,27 @@ class Mapping:
 
     @cached_property
     def tiles(self) -> NDArray[np.int64]:
-        """(column, row) of the tile of every row, shape (rows, 2)."""
-        return np.array([(0, 0), *(self.chip.tile(s.core) for s in self.slices)], np.int64)
+        """(column, row) of the tile of every source, shape (sources, 2)."""
+        return source_tiles(self.chip, self.slices, self.network.input.size)
+
+    @cached_property
+    def ports(self) -> tuple[int, ...]:
+        """Source of every input port; input neuron i enters at number i modulo the ports."""
+        return (0, *range(self.rows, len(self.tiles)))
+
+    def row_of(self, source: int) -> int:
+        """Row of the tables that a source is counted in."""
+        return source if source < self.rows else 0
+
+    def traffic(self, spikes: list[NDArray[np.float64]]) -> Traffic:
+        """Packets between slices if every neuron sends these spikes."""
+        return flows(self.network, self.slices, spikes, self.chip.port_tiles)
 
     @cached_property
     def ways(self) -> Ways:
         """How packets get from row to row."""
-        between = flows(self.network, self.slices, spikes_of(self.network, None))
-        reached = np.flatnonzero(between.port)
-        source = np.concatenate((between.source + 1, np.zeros_like(reached)))
-        target = np.concatenate((between.target, reached)) + 1
-        return Ways(self.chip, self.tiles, np.stack((source, target), axis=1))
+        pairs, _ = pairs_of(self, self.traffic(spikes_of(self.network, None)))
+        return Ways(self.chip, self.tiles, pairs)
 
     @cached_property
     def stage_rows(self) -> tuple[tuple[int, ...], ...]:
@@ -97,8 +111,7 @@ class Mapping:
     @cached_property
     def owners(self) -> NDArray[np.int64]:
         """For each row: the row that owns its neurons, to which its partial sums go."""
-        owns = {(s.stage, s.box): row for row, s in enumerate(self.slices, start=1) if s.owns}
-        return np.array([0, *(owns[s.stage, s.box] for s in self.slices)], np.int64)
+        return owner_rows(self.slices)
 
     @cached_property
     def depths(self) -> NDArray[np.int64]:
@@ -139,6 +152,7 @@ class Mapping:
             synapse_memory_bits=self.chip.synapse_bits,
             state_memory_bits=self.chip.neurons * self.chip.accumulator_bits,
             axon_memory_bits=self.chip.axons_in * self.chip.axon_entry_bits,
+            chips=self.chip.chips,
         )
 
     def fetch_table(self, index: int, place: int = 0) -> NDArray[np.int64]:
@@ -233,19 +247,19 @@ class Mapping:
         return tuple(sorted({row for i in np.unique(which[positions]) for row in sets[i]}))
 
     def sending(self, source: int, sender: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What a spike of a layer at each position costs on its way from a row: (positions, 4).
+        """What a spike of a layer at each position costs on its way from a source: (positions, 5).
 
-        Packets, links along x, links along y, deliveries: one packet for each
+        Packets, links by kind as in ``HOPS``, deliveries: one packet for each
         row that hears it, or with multicast one for all.
         """
         which, sets = self.target_sets(sender)
         used, place = np.unique(which[positions], return_inverse=True)
-        each = np.array([self.costs(source, sets[i]) for i in used], np.int64).reshape(-1, 4)
+        each = np.array([self.costs(source, sets[i]) for i in used], np.int64).reshape(-1, 5)
         found: NDArray[np.int64] = each[place.ravel()]
         return found
 
     def costs(self, source: int, targets: tuple[int, ...]) -> NDArray[np.int64]:
-        """Packets, links along x, along y and deliveries of one spike from a row to others."""
+        """Packets, links by kind and deliveries of one spike from a source to rows."""
         if self.chip.routing == "multicast":
             each = (int(bool(targets)), *self.ways.crossed(source, targets), len(targets))
             return np.array(each, np.int64)
@@ -270,9 +284,10 @@ class Mapping:
         ]
 
     def sending_rows(self, sender: int) -> list[tuple[int, NDArray[np.int64]]]:
-        """(table row, flat neuron indices) of layer ``sender``, or of the input (−1)."""
+        """(source, flat neuron indices) of layer ``sender``, or of the input (−1)."""
         if sender < 0:
-            return [(0, np.arange(self.network.input.size))]
+            inputs = np.arange(self.network.input.size)
+            return [(port, inputs[i :: len(self.ports)]) for i, port in enumerate(self.ports)]
         stage = self.network.stages[sender]
         numbers = np.arange(stage.outputs).reshape(stage.output_shape)
         return [
@@ -291,6 +306,18 @@ class Mapping:
     def packet_hops(self) -> int:
         """Links crossed in one inference if every neuron sent one spike (tokens not counted)."""
         return int(self.hops(None))
+
+    @property
+    def chips_used(self) -> int:
+        """Number of chips of a board that hold a slice."""
+        chip = self.chip
+        used = self.tiles[1 : self.rows] // np.array((chip.columns, chip.rows))
+        return len(np.unique(used, axis=0))
+
+    @property
+    def edge_hops(self) -> int:
+        """Of :attr:`packet_hops` those from chip to chip."""
+        return int(link_packets(self)[chip_edges(self.chip)].sum())
 
     def hops(self, traffic: Spikes | None) -> float:
         """Links crossed in one inference with the spikes of :func:`map_network`'s ``traffic``."""
@@ -321,9 +348,14 @@ class Mapping:
     @property
     def caption(self) -> str:
         """What is where and how far its packets go, in one line."""
+        chips = self.chip.chips
+        on, between = "", ""
+        if chips > 1:
+            on = f" on {self.chips_used} of {chips} chips"
+            between = f", {self.edge_hops:,} of them between chips"
         return (
             f"{self.network.name} on {self.chip.name}: {self.cores_used} of {self.chip.cores} "
-            f"cores, {self.packet_hops:,} packet-hops if every neuron spikes"
+            f"cores{on}, {self.packet_hops:,} packet-hops if every neuron spikes{between}"
         )
 
     def summary(self) -> str:
@@ -392,6 +424,8 @@ class Fit:
             format_table(["where", "limit", "needed", "available", "fits"], rows),
         ]
         lines += [f"{m.where}: {m.limit}: {m.remedy}" for m in self.limits if not m.fits]
+        if self.mapping is not None and self.mapping.chip.chips > 1:
+            lines.append(self.mapping.caption)
         return "\n".join(lines)
 
 
@@ -419,7 +453,7 @@ def check_fit(network: Network, chip: Chip, *, traffic: Spikes | None = None) ->
     slices, limits = partition(network, chip)
     mapping = None
     if slices is not None:
-        cores = place(flows(network, slices, spikes), chip).tolist()
+        cores = place(flows(network, slices, spikes, chip.port_tiles), chip).tolist()
         mapping = Mapping(
             network=network,
             chip=chip,

@@ -24,7 +24,8 @@ __all__ = [
     "traffic_ways",
 ]
 
-# One packet on its way from a source row to a destination row.  ``payload`` is
+# One packet on its way from a source (a row, or a port beyond the rows, see
+# ``Mapping``) to a destination row.  ``payload`` is
 # the level (or the power of two of a bitplane spike); a token has payload 0
 # and neuron TOKEN.  Records come in the order of delivery.
 TOKEN = 0xFFFFFFFF
@@ -89,7 +90,7 @@ def check_traffic(
         )
     if len(left) and (left[0] < 0 or (np.diff(left) < 0).any()):
         raise SimulationError("ticks of traffic must not be negative and not fall; sort them")
-    count = chip.rows * chip.columns
+    count = chip.mesh_rows * chip.mesh_columns
     if len(ends) and not 0 <= ends.min() <= ends.max() < count:
         raise SimulationError(
             f"traffic names tile {ends.min() if ends.min() < 0 else ends.max()}; tiles of "
@@ -106,7 +107,9 @@ def traffic_ways(chip: Chip, ends: NDArray[np.int64]) -> Ways:
     SimulationError
         Dead links leave no way between two of the tiles.
     """
-    tiles = np.stack(np.divmod(np.arange(chip.rows * chip.columns), chip.columns)[::-1], axis=1)
+    tiles = np.stack(
+        np.divmod(np.arange(chip.mesh_rows * chip.mesh_columns), chip.mesh_columns)[::-1], axis=1
+    )
     ways = Ways(chip, tiles, ends)
     if ways.lost is not None:
         number, (x, y), (to_x, to_y) = ways.lost

@@ -89,8 +89,11 @@ def partition(network: Network, chip: Chip) -> tuple[tuple[Slice, ...] | None, t
     known = [found for found in cuts if found is not None]
     where = "whole network" if len(known) == len(cuts) else "layers that can be cut"
     needed = sum(found.slices for found in known)
-    if chip.dead_cores:
-        where += f" ({len(chip.dead_cores)} of {chip.cores} cores are dead)"
+    if chip.unusable_cores:
+        dead, cut_off = len(chip.dead_cores), len(chip.unusable_cores) - len(chip.dead_cores)
+        said = [f"{dead} of {chip.cores} cores are dead"] if dead else []
+        said += [f"{cut_off} of {chip.cores} cores are cut off by dead links"] if cut_off else []
+        where += f" ({', '.join(said)})"
     limits.append(Limit(limit="cores", needed=needed, available=chip.working_cores, where=where))
     if not all(limit.fits for limit in limits):
         return None, tuple(limits)

@@ -15,7 +15,7 @@ the same mapping.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ LAST_SWEEPS = 6  # at most, without a temperature
 SPARE = 64  # places looked at beside twice the slices
 WIDTHS = 64  # snakes tried
 NOISE = 1 << 17
+MOST_GAP = 16  # between chips, in tiles
 SEED = 5
 
 
@@ -57,7 +58,9 @@ def place(traffic: Traffic, chip: Chip, *, effort: float = 1.0) -> NDArray[np.in
     start = snake(traffic, chip)
     slices = len(start)
     alive = _cores(chip)
-    near = alive[np.argsort(_tiles(chip, alive).sum(axis=1), kind="stable")]
+    traffic = replace(traffic, port_tiles=_stretched(chip, traffic.port_tiles))
+    from_port = np.abs(_tiles(chip, alive)[:, None] - traffic.port_tiles).sum(axis=(1, 2))
+    near = alive[np.argsort(from_port, kind="stable")]
     cores = np.union1d(near[: 2 * slices + SPARE], start)
     tiles = _tiles(chip, cores)
     found = start
@@ -66,7 +69,7 @@ def place(traffic: Traffic, chip: Chip, *, effort: float = 1.0) -> NDArray[np.in
     if sweeps * slices * len(cores) <= MOST_WORK * max(effort, 1):
         state = _State.of(traffic, tiles, np.searchsorted(cores, start))
         _anneal(state, traffic, sweeps)
-        found = _towards_port(cores[state.place], chip, cores)
+        found = _towards_ports(cores[state.place], traffic, chip, cores)
     state = _State.of(traffic, tiles, np.searchsorted(cores, found))
     _descend(state, traffic)
     found = cores[state.place]
@@ -74,16 +77,29 @@ def place(traffic: Traffic, chip: Chip, *, effort: float = 1.0) -> NDArray[np.in
     return found if better else start
 
 
-def _towards_port(
-    placed: NDArray[np.int64], chip: Chip, allowed: NDArray[np.int64]
+def _towards_ports(
+    placed: NDArray[np.int64], traffic: Traffic, chip: Chip, allowed: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """All slices moved together to the edges at the input port, if every core there may be used.
+    """All slices moved together nearest to the input ports, if every core there may be used.
 
     No exchange of two slices does that, and each on its own would go the wrong way.
     """
-    column, row = _tiles(chip, placed).min(axis=0)
-    moved = placed - (row * chip.columns + column) * chip.cores_per_tile
-    return moved if np.isin(moved, allowed).all() else placed
+    tile = placed // chip.cores_per_tile
+    at = np.stack((tile % chip.mesh_columns, tile // chip.mesh_columns), axis=1)
+    step = []
+    for axis, size in enumerate((chip.mesh_columns, chip.mesh_rows)):
+        steps = np.arange(-at[:, axis].min(), size - at[:, axis].max())
+        ports = np.array(chip.port_tiles)[:, axis, None]
+        cost = [np.vdot(traffic.port, np.abs(at[:, axis] + by - ports)) for by in steps]
+        step.append(int(steps[np.argmin(cost)]))
+    moved: NDArray[np.int64] = (
+        placed + (step[1] * chip.mesh_columns + step[0]) * chip.cores_per_tile
+    )
+    if not np.isin(moved, allowed).all():
+        return placed
+    if chip.chips > 1 and traffic.hops(_tiles(chip, placed)) < traffic.hops(_tiles(chip, moved)):
+        return placed
+    return moved
 
 
 def row_major(slices: int, chip: Chip) -> NDArray[np.int64]:
@@ -93,11 +109,12 @@ def row_major(slices: int, chip: Chip) -> NDArray[np.int64]:
 
 def snake(traffic: Traffic, chip: Chip) -> NDArray[np.int64]:
     """Slices in order along a snake; of all widths the one with the fewest packet-hops."""
-    slices = len(traffic.port)
+    slices = traffic.slices
     cores = _cores(chip)
-    x, y = _tiles(chip, cores).T
+    tile = cores // chip.cores_per_tile
+    x, y = tile % chip.mesh_columns, tile // chip.mesh_columns
     best, fewest = row_major(slices, chip), np.inf
-    for width in np.unique(np.linspace(chip.columns, 1, WIDTHS).astype(int))[::-1]:
+    for width in np.unique(np.linspace(chip.mesh_columns, 1, WIDTHS).astype(int))[::-1]:
         inside = np.flatnonzero(x < width)
         if len(inside) < slices:
             break
@@ -111,12 +128,26 @@ def snake(traffic: Traffic, chip: Chip) -> NDArray[np.int64]:
 
 def _cores(chip: Chip) -> NDArray[np.int64]:
     """Cores that may hold a slice."""
-    return np.delete(np.arange(chip.cores), np.array(chip.dead_cores, np.int64))
+    return np.delete(np.arange(chip.cores), np.array(chip.unusable_cores, np.int64))
 
 
 def _tiles(chip: Chip, cores: NDArray[np.int64]) -> Tiles:
+    """Column and row of the tiles of cores, as far apart as ways between them cost."""
     tile = cores // chip.cores_per_tile
-    return np.stack((tile % chip.columns, tile // chip.columns), axis=1)
+    return _stretched(chip, np.stack((tile % chip.mesh_columns, tile // chip.mesh_columns), axis=1))
+
+
+def _stretched(chip: Chip, tiles: Tiles) -> Tiles:
+    """Tiles with gaps between chips: a link there counts as the links it takes as long as."""
+    if chip.chips == 1:
+        return tiles
+    ticks = chip.board_hop_ticks, chip.hop_x_ticks, chip.hop_y_ticks
+    gap = 0
+    if None not in ticks:
+        between, along_x, along_y = (tick or 0 for tick in ticks)
+        gap = min(max(between // max(along_x, along_y, 1) - 1, 0), MOST_GAP)
+    found: Tiles = tiles + gap * (tiles // np.array((chip.columns, chip.rows)))
+    return found
 
 
 @dataclass(slots=True)
@@ -157,11 +188,12 @@ class _State:
         source, target = pairs // slices, pairs % slices
         edges = np.searchsorted(source, np.arange(1, slices))
         axes = []
-        for at in tiles.T:
+        for at, entry in zip(tiles.T, traffic.port_tiles.T):
             cost = np.zeros((int(at.max()) + 1, places))
             for value in range(len(cost)):
                 away = packets * np.abs(at[place[target]] - value)
-                cost[value, place] = np.bincount(source, away, slices) + traffic.port * value
+                entering = np.abs(entry - value) @ traffic.port
+                cost[value, place] = np.bincount(source, away, slices) + entering
             axes.append(_Axis(np.ascontiguousarray(at), np.arange(len(cost))[:, None], cost))
         holds = np.full(places, -1)
         holds[place] = np.arange(slices)

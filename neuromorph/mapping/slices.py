@@ -8,9 +8,19 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorph.chip import Chip
 from neuromorph.network import Stage
 
-__all__ = ["Range", "Slice", "cut", "input_range", "sum_range", "tap_counts"]
+__all__ = [
+    "Range",
+    "Slice",
+    "cut",
+    "input_range",
+    "owner_rows",
+    "source_tiles",
+    "sum_range",
+    "tap_counts",
+]
 
 Range = tuple[int, int]
 
@@ -105,3 +115,18 @@ def tap_counts(stage: Stage, axis: int, sums: Range) -> NDArray[np.int64]:
     reached = (np.arange(*sums)[:, None] * stage.stride[axis] + stage.taps(axis)).ravel()
     reached = reached[(reached >= 0) & (reached < size)]
     return np.bincount(reached, minlength=size).astype(np.int64)
+
+
+def source_tiles(chip: Chip, slices: tuple[Slice, ...], inputs: int) -> NDArray[np.int64]:
+    """(column, row) of the tile of everything that sends, shape (sources, 2).
+
+    The first input port, the slices, then further ports; no more ports than inputs.
+    """
+    first, *more = chip.port_tiles[:inputs]
+    return np.array([first, *(chip.tile(s.core) for s in slices), *more], np.int64)
+
+
+def owner_rows(slices: tuple[Slice, ...]) -> NDArray[np.int64]:
+    """For each row: the row that owns its neurons; row 0 owns itself."""
+    owns = {(s.stage, s.box): row for row, s in enumerate(slices, start=1) if s.owns}
+    return np.array([0, *(owns[s.stage, s.box] for s in slices)], np.int64)

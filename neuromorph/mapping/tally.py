@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromorph.events import ACTIONS, Counts
+from neuromorph.events import ACTIONS, HOPS, Counts
 from neuromorph.mapping.dataflow import Form, memory_work
 from neuromorph.mapping.timing import Timing
 
@@ -28,8 +28,7 @@ COUNTED = (
     "token_in",
     "partial_out",
     "partial_in",
-    "hop_x",
-    "hop_y",
+    *HOPS,
     "hop_local",
     "xnor_event",
     "graded_event",
@@ -126,6 +125,6 @@ def tabulate(
     for action, tally in memory_work(mapping, counted, samples=samples, form=form).items():
         put(action, tally)
     if form.floats:  # a float takes a second flit of every packet
-        for action in ("hop_x", "hop_y", "hop_local", "fifo_push", "fifo_pop"):
+        for action in (*HOPS, "hop_local", "fifo_push", "fifo_pop"):
             values[:, :, index[action]] *= 2
     return values

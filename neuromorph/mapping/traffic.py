@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Dictionary
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,19 +26,27 @@ Spikes = Counts | Dictionary[str, ArrayLike]
 class Traffic:
     """Packets of one inference between slices, by their position in the list of slices.
 
-    ``packets[i]`` go from ``source[i]`` to ``target[i]``; ``port[s]`` come to
-    slice s from the input port.  Pairs that exchange nothing are left out.
+    ``packets[i]`` go from ``source[i]`` to ``target[i]``; ``port[p, s]`` come to
+    slice s from input port p, at tile ``port_tiles[p]``.  Pairs that exchange
+    nothing are left out.
     """
 
     source: NDArray[np.int64]
     target: NDArray[np.int64]
     packets: NDArray[np.float64]
     port: NDArray[np.float64]
+    port_tiles: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 2), np.int64))
+
+    @property
+    def slices(self) -> int:
+        """Number of slices."""
+        return int(self.port.shape[1])
 
     def hops(self, tiles: NDArray[np.int64]) -> float:
         """Links crossed in one inference with slice s on the tile ``tiles[s]``."""
         distance = np.abs(tiles[self.source] - tiles[self.target]).sum(axis=1)
-        return float(self.packets @ distance + self.port @ tiles.sum(axis=1))
+        entering = np.abs(self.port_tiles[:, None] - tiles).sum(axis=2)
+        return float(self.packets @ distance + np.vdot(self.port, entering))
 
 
 def spikes_of(network: Network, given: Spikes | None) -> list[NDArray[np.float64]]:
@@ -110,9 +119,14 @@ def _full(name: str, shape: tuple[int, int, int], given: ArrayLike) -> NDArray[n
 
 
 def flows(
-    network: Network, slices: tuple[Slice, ...], spikes: list[NDArray[np.float64]]
+    network: Network,
+    slices: tuple[Slice, ...],
+    spikes: list[NDArray[np.float64]],
+    ports: Sequence[tuple[int, int]] = ((0, 0),),
 ) -> Traffic:
     """Packets between slices if every neuron sends the spikes given, and every partial sum is sent.
+
+    ``ports`` are the tiles of the input ports.
 
     Which rows of an image a slice hears does not depend on the column, so the
     packets from one box to all slices of a layer are two small matrix
@@ -122,7 +136,7 @@ def flows(
     for number, s in enumerate(slices):
         places[s.stage].append(number)
     source, target, packets = [], [], []
-    port = np.zeros(len(slices))
+    port = np.zeros((len(ports), len(slices)))
     for index, stage in enumerate(network.stages):
         owners: dict[tuple[Range, Range, Range], int] = {}
         parts: dict[Range, list[int]] = {}
@@ -141,8 +155,11 @@ def flows(
                 sending = _only(stage, sender, spikes[sender.stage + 1], heard)
                 if sender.stage < 0:
                     _, height, width = stage.input_shape if not stage.joins else sender.shape
-                    image = sending.reshape(-1, height, width).sum(axis=0)
-                    port[targets] += hears.packets(image, (0, height), (0, width))
+                    for number in range(len(ports)):
+                        here = np.zeros(sending.size)
+                        here[number :: len(ports)] = sending.ravel()[number :: len(ports)]
+                        image = here.reshape(-1, height, width).sum(axis=0)
+                        port[number, targets] += hears.packets(image, (0, height), (0, width))
                     continue
                 for number in (n for n in places[sender.stage] if slices[n].owns):
                     s = slices[number]
@@ -162,6 +179,7 @@ def flows(
         target=np.concatenate(target or empty),
         packets=np.concatenate(packets or empty).astype(np.float64),
         port=port,
+        port_tiles=np.array(ports, np.int64),
     )
 
 

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from neuromorph.chip import LINK_SIDES, Chip
 from neuromorph.errors import MappingError
+from neuromorph.events import HOPS
+from neuromorph.mapping.board import crossed, kinds
 
 __all__ = ["TURNS", "Node", "Ways"]
 
@@ -82,7 +84,7 @@ class Ways:
     ----------
     chip : Chip
     tiles : int array, shape (rows, 2)
-        Column and row of the tile of every row.
+        Column and row of the tile of every row (ports beyond the first are rows too).
     pairs : int array, shape (pairs, 2)
         (source, target) rows between which packets go, to choose the model for.
     """
@@ -135,12 +137,13 @@ class Ways:
         return found[goal]
 
     def distances(self, pairs: Ints) -> Ints:
-        """Links crossed between (source, target) rows: (pairs, 2), along x and along y."""
-        far: Ints = np.abs(self.tiles[pairs[:, 1]] - self.tiles[pairs[:, 0]])
+        """Links crossed between (source, target) rows, by kind as in ``HOPS``: (pairs, 3)."""
+        far = crossed(self.chip, self.tiles[pairs[:, 0]], self.tiles[pairs[:, 1]])
         if self._dead:
+            kind = kinds(self.chip).ravel()
             for place in np.flatnonzero(self.broken(pairs)):
-                sides = np.array(self.path(*pairs[place].tolist())) % SIDES
-                far[place] = (sides < SOUTH).sum(), (sides >= SOUTH).sum()
+                links = self.path(*pairs[place].tolist())
+                far[place] = np.bincount(kind[links], minlength=len(HOPS))
         return far
 
     def tree(self, source: int, targets: Iterable[int]) -> Node:
@@ -150,21 +153,21 @@ class Ways:
             self._trees[key] = self._grow(*key)
         return self._trees[key]
 
-    def crossed(self, source: int, targets: Iterable[int]) -> tuple[int, int]:
-        """Links along x and along y that one packet to all these rows crosses."""
-        legs = self.tree(source, targets).legs()
-        along_x = sum(abs(to_x - x) for (x, _), (to_x, _) in legs)
-        return along_x, sum(abs(to_y - y) for (_, y), (_, to_y) in legs)
+    def crossed(self, source: int, targets: Iterable[int]) -> Ints:
+        """Links that one packet to all these rows crosses, by kind as in ``HOPS``: (3,)."""
+        legs = np.array(self.tree(source, targets).legs(), np.int64).reshape(-1, 2, 2)
+        links: Ints = crossed(self.chip, legs[:, 0], legs[:, 1]).sum(axis=0)
+        return links
 
     # --- finding ways
 
     def _link(self, tile: Tile, side: int) -> int:
-        return (tile[1] * self.chip.columns + tile[0]) * SIDES + side
+        return (tile[1] * self.chip.mesh_columns + tile[0]) * SIDES + side
 
     def _ahead(self, link: int) -> Tile:
         """The tile that a link leads to."""
         router, side = divmod(link, SIDES)
-        y, x = divmod(router, self.chip.columns)
+        y, x = divmod(router, self.chip.mesh_columns)
         return x + STEPS[side][0], y + STEPS[side][1]
 
     def _straight(self, start: Tile, goal: Tile) -> list[int]:
@@ -233,12 +236,12 @@ class Ways:
         return found
 
     def _is_tile(self, tile: Tile) -> bool:
-        return 0 <= tile[0] < self.chip.columns and 0 <= tile[1] < self.chip.rows
+        return 0 <= tile[0] < self.chip.mesh_columns and 0 <= tile[1] < self.chip.mesh_rows
 
     def _first(self, start: Tile, link: int, befores: list[int]) -> int:
         """Which of the links that may come before: that of X-then-Y, or the lowest."""
         router, side = divmod(link, SIDES)
-        y, x = divmod(router, self.chip.columns)
+        y, x = divmod(router, self.chip.mesh_columns)
         wanted = side
         if side >= SOUTH and y == start[1]:
             wanted = EAST if x > start[0] else WEST

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorph.events import HOPS
 from neuromorph.mapping import COUNTED, Mapping, Tally
 from neuromorph.mapping.slices import Range
 from neuromorph.network import Network, Pool, Stage
@@ -192,9 +193,8 @@ def _count_partial_sums(
                 counted["token_out"][:, row] += 1
                 counted["token_in"][:, owner] += 1
                 copies = copies + 1
-            along_x, along_y = mapping.ways.crossed(row, (owner,))
-            counted["hop_x"][:, row] += copies * along_x
-            counted["hop_y"][:, row] += copies * along_y
+            for action, links in zip(HOPS, mapping.ways.crossed(row, (owner,))):
+                counted[action][:, row] += copies * links
             counted["hop_local"][:, row] += copies
 
 
@@ -213,12 +213,12 @@ def _count_packets(
     def send(sample: int | slice, source: int, wanted: Any, copies: int, kind: str) -> None:
         rows = [targets[target] for target in np.flatnonzero(wanted)]
         together = [rows] if chip.routing == "multicast" and rows else [[row] for row in rows]
+        sent, out = mapping.row_of(source), "packet_out" if kind == "spike" else "token_out"
         for goals in together:
-            along_x, along_y = mapping.ways.crossed(source, goals)
-            counted["packet_out" if kind == "spike" else "token_out"][sample, source] += copies
-            counted["hop_x"][sample, source] += copies * along_x
-            counted["hop_y"][sample, source] += copies * along_y
-            counted["hop_local"][sample, source] += copies * len(goals)
+            counted[out][sample, sent] += copies
+            for action, links in zip(HOPS, mapping.ways.crossed(source, goals)):
+                counted[action][sample, sent] += copies * links
+            counted["hop_local"][sample, sent] += copies * len(goals)
             for row in goals:
                 counted[f"{kind}_in"][sample, row] += copies
 
@@ -229,7 +229,7 @@ def _count_packets(
                 copies = int(spikes[sample, neuron])
                 if copies == 0:
                     continue
-                counted["spike_out"][sample, source] += copies
+                counted["spike_out"][sample, mapping.row_of(source)] += copies
                 send(sample, source, wanted, copies, "spike")
         if chip.sync == "token":
             send(slice(None), source, needed.any(axis=0), 1, "token")

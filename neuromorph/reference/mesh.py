@@ -2,9 +2,11 @@
 
 * The *agenda* holds what happens at which tick; events of one tick are handled
   in the order in which they were added.
-* A packet has ``flits`` flits.  A *link* passes one flit every ``link`` ticks
+* A packet has ``packet_flits`` flits.  A *link* passes one flit every ``link`` ticks
   and takes one packet at a time, in order of arrival; the head of a packet is
-  at the next router after ``hop_x`` or ``hop_y`` ticks and goes on at once.
+  at the next router after ``hop_x`` or ``hop_y`` ticks and goes on at once.  From
+  chip to chip it has ``board_flits`` flits, ``board_link`` ticks each, and takes
+  ``board_hop`` ticks.
 * Packets go first along x, then along y, then into their core (``hop_local``).
   One for several cores, or around dead links, goes so from node to node of its
   tree.  Where it forks there is a copy for every core at that tile, then one for
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +37,7 @@ from neuromorph.mapping.ways import Node
 
 __all__ = ["Agenda", "Mesh", "Packet"]
 
+BETWEEN = 2  # place in HOPS of a link from chip to chip
 STEPS = {"east": (1, 0), "west": (-1, 0), "south": (0, 1), "north": (0, -1)}
 
 
@@ -79,7 +82,6 @@ class Packet:
     tile: tuple[int, int]
     goal: tuple[int, int]
     node: Node | None = None
-    flits: int = 1
     sent: int = 0
     number: int = 0
     holds: Place | Shared | None = None
@@ -97,7 +99,9 @@ class Link:
 
     number: int
     side: str
+    kind: int  # place in HOPS
     ticks: int
+    busy_for: int  # ticks that a packet keeps it
     room: int | None  # places left in the buffer; None: no limit
     is_busy: bool = False
     free_at: int = 0
@@ -133,14 +137,40 @@ class Mesh:
             Link(
                 number=router * len(STEPS) + i,
                 side=side,
-                ticks=self.times.hop_x if side in ("east", "west") else self.times.hop_y,
+                kind=(kind := self.kind_of(router, side)),
+                ticks=(self.times.hop_x, self.times.hop_y, self.times.board_hop)[kind],
+                busy_for=self.times.board_link * chip.board_flits
+                if kind == BETWEEN
+                else self.times.link * chip.packet_flits,
                 room=chip.buffer,
             )
-            for router in range(chip.rows * chip.columns)
+            for router in range(chip.mesh_rows * chip.mesh_columns)
             for i, side in enumerate(STEPS)
         ]
         self.alive: dict[Packet, None] = {}  # on the chip, in order of appearance
         self.sent = 0
+
+    def kind_of(self, router: int, side: str) -> int:
+        """Place in ``HOPS`` of the link that leaves a router to a side."""
+        y, x = divmod(router, self.chip.mesh_columns)
+        to_x, to_y = x + STEPS[side][0], y + STEPS[side][1]
+        columns, rows = self.chip.columns, self.chip.rows
+        if (x // columns, y // rows) != (to_x // columns, to_y // rows):
+            return BETWEEN
+        return 0 if y == to_y else 1
+
+    def links_on(self, start: tuple[int, int], goal: tuple[int, int]) -> Iterator[Link]:
+        """The links from a tile to another, along x, then along y."""
+        (x, y), (to_x, to_y) = start, goal
+        while (x, y) != goal:
+            if x != to_x:
+                side = "east" if to_x > x else "west"
+            else:
+                side = "south" if to_y > y else "north"
+            yield self.links[
+                (y * self.chip.mesh_columns + x) * len(STEPS) + list(STEPS).index(side)
+            ]
+            x, y = x + STEPS[side][0], y + STEPS[side][1]
 
     def depart(self, tick: int, packet: Packet) -> None:
         """A packet leaves its source."""
@@ -169,22 +199,17 @@ class Mesh:
 
     def arrive(self, tick: int, packet: Packet) -> None:
         """The head of a packet is at a router."""
-        (x, y), (to_x, to_y) = packet.tile, packet.goal
         if packet.tile == packet.goal:
             if packet.node is not None:
                 self.fork(tick, packet, packet.node)
             elif self.enter(tick, packet):
                 self.agenda.add(tick + self.times.hop_local, self.deliver, packet)
             return
-        if x != to_x:
-            side = "east" if to_x > x else "west"
-        else:
-            side = "south" if to_y > y else "north"
-        link = self.links[(y * self.chip.columns + x) * len(STEPS) + list(STEPS).index(side)]
+        link = next(self.links_on(packet.tile, packet.goal))
         packet.since = tick
         if not self.is_limited:
             start = max(tick, link.free_at)
-            link.free_at = start + self.times.link * packet.flits
+            link.free_at = start + link.busy_for
             self.cross(start, link, packet)
             return
         packet.wants = ("link", link.number)
@@ -195,7 +220,7 @@ class Mesh:
         """The head of a packet starts over a link."""
         waited = tick - packet.since
         link.packets += 1
-        link.busy += self.times.link * packet.flits
+        link.busy += link.busy_for
         link.waited += waited
         link.longest = max(link.longest, waited)
         self.record(packet, SIDES.index(link.side), packet.since, waited)
@@ -214,7 +239,7 @@ class Mesh:
         if link.room is not None:
             link.room -= 1
         place, packet.holds = packet.holds, ("link", link.number)
-        self.agenda.add(tick + self.times.link * packet.flits, self.link_free, link, place)
+        self.agenda.add(tick + link.busy_for, self.link_free, link, place)
         self.cross(tick, link, packet)
 
     def link_free(self, tick: int, link: Link, place: Place | Shared | None) -> None:
@@ -249,7 +274,7 @@ class Mesh:
     def record(self, packet: Packet, side: int, tick: int, waited: int) -> None:
         if self.hops is not None:
             x, y = packet.tile
-            link = (y * self.chip.columns + x) * len(SIDES) + side
+            link = (y * self.chip.mesh_columns + x) * len(SIDES) + side
             self.hops(np.array([(tick, packet.number, link, waited)], HOP_DTYPE))
 
     def waiting(self) -> tuple[Waiting, ...]:
@@ -272,4 +297,6 @@ class Mesh:
     def table(self, name: str) -> NDArray[np.int64]:
         """One number of all links: (rows, columns, 4)."""
         values = [getattr(link, name) for link in self.links]
-        return np.array(values, np.int64).reshape(self.chip.rows, self.chip.columns, len(STEPS))
+        return np.array(values, np.int64).reshape(
+            self.chip.mesh_rows, self.chip.mesh_columns, len(STEPS)
+        )

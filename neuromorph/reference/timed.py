@@ -3,11 +3,11 @@
 Time is a whole number of ticks.  Routers, links and their buffers are in
 ``mesh.py``; here are the rows, which send and serve.
 
-* A *row* (the input port or a slice on its core) sends its packets one by
+* A *row* (an input port or a slice on its core) sends its packets one by
   one, neurons in order and for each neuron its destinations in order; a chip
-  with token synchronisation then sends one token to every destination.  With
-  finite buffers a packet needs a place in the row's outbox; the row waits for
-  it.
+  with token synchronisation then sends one token to every destination.  A port
+  sends ``port_rate`` of them at once.  With finite buffers a packet needs a
+  place in the row's outbox; the row waits for it.
 * A *core* puts packets into one queue a frame and serves those of its present
   frame in order of arrival.  A spike costs the axon look-up and the fetched
   synapses.  The frame is fired when a token of every source was served
@@ -16,8 +16,8 @@ Time is a whole number of ticks.  Routers, links and their buffers are in
 * A core with a part of the fan-in fires alike, but sends its sums that are not
   zero to the core that owns the neurons, which adds them: an axon look-up and
   one synapse each.  With barriers the owner fires one step later.
-* The port begins a frame when it is free and fewer than ``frames_in_flight``
-  frames are unfinished (token), or at every step (barrier).  A frame is
+* The ports begin a frame when all of them are free and fewer than
+  ``frames_in_flight`` frames are unfinished (token), or at every step (barrier).  A frame is
   finished when every read-out core has read its sums.
 """
 
@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import SimulationError
+from neuromorph.events import HOPS
 from neuromorph.mapping import COUNTED, Mapping, Slice, Tally
 from neuromorph.mapping.deadlock import Stuck, deadlock
 from neuromorph.mapping.packets import PACKET_DTYPE, TOKEN, HopSink, PacketSink
@@ -44,11 +45,14 @@ __all__ = ["timed"]
 
 @dataclass(slots=True)
 class Row:
-    """The input port (row 0) or a slice on its core."""
+    """An input port or a slice on its core."""
 
-    number: int
+    number: int  # as a source, see Mapping
+    table: int  # row of the tables that it is counted in
+    neurons: NDArray[np.int64]  # flat numbers of those that send from here
     tile: tuple[int, int]
     gap: int  # ticks between packets sent
+    rate: int  # that many at once
     targets: list[int]  # rows this one may send to
     needed: NDArray[np.bool_]  # (positions, targets)
     sources: int = 0  # tokens to wait for
@@ -60,6 +64,7 @@ class Row:
     queue_room: int | None = None  # places left in all queues; None: no limit
     entering: deque[Packet] = field(default_factory=deque)  # wait for such a place
     to_send: deque[Packet] = field(default_factory=deque)
+    sent_at_once: int = 0
     outbox_room: int | None = None
     blocked_since: int | None = None  # waits for a place in the outbox
     sums: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -107,7 +112,7 @@ class _Run:
         ]
         self.started, self.finished = np.zeros(self.frames, int), np.zeros(self.frames, int)
         self.read_out = np.zeros(self.frames, int)  # read-out cores done with each frame
-        self.busy, self.blocked, self.longest_queue = np.zeros((3, mapping.rows), np.int64)
+        self.busy, self.blocked, self.longest_queue = np.zeros((3, len(mapping.tiles)), np.int64)
         self.agenda = Agenda()
         self.mesh = Mesh(
             self.chip,
@@ -120,7 +125,13 @@ class _Run:
         self.next_frame = self.frames_done = 0
         # neurons with events on cores that do not own them, by frame and owner
         self.elsewhere: dict[tuple[int, int], NDArray[np.bool_]] = {}
-        self.rows = [self._row(r) for r in range(mapping.rows)]
+        neurons = dict(
+            sending
+            for sender in range(-1, len(self.network.stages))
+            for sending in mapping.sending_rows(sender)
+        )
+        self.rows = [self._row(r, neurons.get(r)) for r in range(len(mapping.tiles))]
+        self.ports = [self.rows[port] for port in mapping.ports]
         for row in self.rows:
             if not self._owns(row.number):
                 self.rows[row.targets[0]].sources += 1
@@ -131,26 +142,32 @@ class _Run:
 
     # --- set-up
 
+    def _is_port(self, row: int) -> bool:
+        return self.mapping.row_of(row) == 0
+
     def _stage_of(self, row: int) -> int:
-        return -1 if row == 0 else self.mapping.slices[row - 1].stage
+        return -1 if self._is_port(row) else self.mapping.slices[row - 1].stage
 
     def _owns(self, row: int) -> bool:
-        return int(self.mapping.owners[row]) == row
+        return self._is_port(row) or int(self.mapping.owners[row]) == row
 
-    def _row(self, r: int) -> Row:
-        sender = self._stage_of(r)
+    def _row(self, r: int, neurons: NDArray[np.int64] | None) -> Row:
+        is_port, sender = self._is_port(r), self._stage_of(r)
         sends = sender < len(self.network.stages) - 1
         targets = self.mapping.target_rows(sender)
         row = Row(
             number=r,
+            table=self.mapping.row_of(r),
+            neurons=np.zeros(0, np.int64) if neurons is None else neurons,
             tile=(int(self.mapping.tiles[r, 0]), int(self.mapping.tiles[r, 1])),
-            gap=self.times.inject if r == 0 else self.times.spike,
+            gap=self.times.inject if is_port else self.times.spike,
+            rate=(self.chip.port_rate or 1) if is_port else 1,
             targets=targets if self._owns(r) else [int(self.mapping.owners[r])],
             needed=self.mapping.send_table(sender) if sends else np.zeros((1, 0), bool),
             queue_room=self.chip.queue,
             outbox_room=self.chip.buffer,
         )
-        if r:
+        if not is_port:
             row.sums, row.touched = self._blank(self.mapping.slices[r - 1])
         return row
 
@@ -159,17 +176,8 @@ class _Run:
         shape = tuple(b - a for a, b in (s.channels, s.sum_rows, s.sum_columns))
         return np.zeros(shape, np.int64), np.zeros(shape, bool)
 
-    def _neurons(self, row: Row) -> NDArray[np.int64]:
-        """Flat numbers of the neurons that send from this row."""
-        if row.number == 0:
-            return np.arange(self.network.input.size)
-        s = self.mapping.slices[row.number - 1]
-        numbers = np.arange(self.network.stages[s.stage].outputs)
-        numbers = numbers.reshape(self.network.stages[s.stage].output_shape)
-        return numbers[slice(*s.channels), slice(*s.rows), slice(*s.columns)].ravel()
-
     def _sends(self, row: Row) -> NDArray[np.bool_]:
-        return row.needed[self._neurons(row) % len(row.needed)]
+        return row.needed[row.neurons % len(row.needed)]
 
     # --- the whole run
 
@@ -183,7 +191,7 @@ class _Run:
             for step in range(self.frames + depths.max() + 1 if self.frames else 0):
                 if step < self.frames:
                     self.begin(now, step)
-                for row in self.rows[1:]:
+                for row in self.rows[1 : self.mapping.rows]:
                     if 0 <= step - depths[row.number] < self.frames:
                         row.busy = True
                         self.scan(now, row)
@@ -196,9 +204,9 @@ class _Run:
             counted=self.counted,
             ticks=ticks,
             timing=Timing(
-                busy=self.busy,
-                blocked=self.blocked,
-                longest_queue=self.longest_queue,
+                busy=self._by_row(self.busy),
+                blocked=self._by_row(self.blocked),
+                longest_queue=self._by_row(self.longest_queue),
                 link_packets=self.mesh.table("packets"),
                 link_busy=self.mesh.table("busy"),
                 link_waited=self.mesh.table("waited"),
@@ -207,6 +215,12 @@ class _Run:
             started=self.started,
             finished=self.finished,
         )
+
+    def _by_row(self, of_source: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One value a row of the tables: of several ports the largest."""
+        table = of_source[: self.mapping.rows].copy()
+        table[0] = of_source[list(self.mapping.ports)].max()
+        return table
 
     def drain(self) -> None:
         """Until nothing moves; then packets may be left only in cores, for a later step."""
@@ -223,27 +237,31 @@ class _Run:
     # --- sending
 
     def begin_if_free(self, tick: int) -> None:
-        """Begin the next frame if the port is free and the chip takes another."""
+        """Begin the next frame if the ports are free and the chip takes another."""
         room = self.next_frame < self.frames_done + self.chip.frames_in_flight
-        if not self.rows[0].busy and self.next_frame < self.frames and room:
+        is_free = not any(port.busy for port in self.ports)
+        if is_free and self.next_frame < self.frames and room:
             self.begin(tick, self.next_frame)
 
     def begin(self, tick: int, frame: int) -> None:
         self.next_frame = frame + 1
         self.started[frame] = tick
-        self.send_all(tick, self.rows[0], frame, self.inputs[frame].astype(np.int64))
+        for port in self.ports:
+            port.busy = True
+        for port in self.ports:
+            self.send_all(tick, port, frame, self.inputs[frame, port.neurons].astype(np.int64))
 
     def send_all(self, tick: int, row: Row, frame: int, levels: NDArray[Any]) -> None:
         """Queue the packets of all spikes (levels of the row's neurons), then tokens."""
         row.busy, row.frame = True, frame
         sends = self._sends(row)
         planes = self.network.spikes_per_neuron(self._stage_of(row.number))
-        for neuron, level, wanted in zip(self._neurons(row), levels, sends):
+        for neuron, level, wanted in zip(row.neurons, levels, sends):
             if planes == 1:
                 payloads = [int(level)] if level else []
             else:
                 payloads = [1 << b for b in range(planes) if int(level) >> b & 1]
-            self.counted["spike_out"][frame, row.number] += len(payloads)
+            self.counted["spike_out"][frame, row.table] += len(payloads)
             for payload in payloads:
                 self.queue_packets(row, int(neuron), wanted, payload)
         if self.chip.sync == "token":
@@ -267,7 +285,8 @@ class _Run:
         self.start_sending(tick, row)
 
     def start_sending(self, tick: int, row: Row) -> None:
-        self.busy[row.number] += row.gap * len(row.to_send)
+        self.busy[row.number] += row.gap * -(-len(row.to_send) // row.rate)
+        row.sent_at_once = 0
         if row.to_send:
             self.agenda.add(tick + row.gap, self.emit, row)
         else:
@@ -283,7 +302,6 @@ class _Run:
             tile=row.tile,
             goal=row.tile,
             node=self.mapping.ways.tree(row.number, targets),
-            flits=self.chip.packet_flits,
             holds=("outbox", row.number),
         )
 
@@ -297,15 +315,17 @@ class _Run:
         packet = row.to_send.popleft()
         kind = "packet_out" if self._owns(row.number) else "partial_out"
         kind = "token_out" if packet.is_token else kind
-        self.counted[kind][packet.frame, row.number] += 1
+        self.counted[kind][packet.frame, row.table] += 1
         assert packet.node is not None
-        for (x, y), (to_x, to_y) in packet.node.legs():
-            self.counted["hop_x"][packet.frame, row.number] += abs(to_x - x)
-            self.counted["hop_y"][packet.frame, row.number] += abs(to_y - y)
-        self.counted["hop_local"][packet.frame, row.number] += len(packet.node.all_rows)
+        for leg in packet.node.legs():
+            for link in self.mesh.links_on(*leg):
+                self.counted[HOPS[link.kind]][packet.frame, row.table] += 1
+        self.counted["hop_local"][packet.frame, row.table] += len(packet.node.all_rows)
         self.mesh.depart(tick, packet)
+        row.sent_at_once = (row.sent_at_once + 1) % row.rate
         if row.to_send:
-            self.agenda.add(tick + row.gap, self.emit, row)
+            wait = 0 if row.sent_at_once else row.gap
+            self.agenda.add(tick + wait, self.emit, row)
         else:
             self.all_sent(tick, row)
 
@@ -321,7 +341,7 @@ class _Run:
 
     def all_sent(self, tick: int, row: Row) -> None:
         row.busy = False
-        if row.number == 0:
+        if self._is_port(row.number):
             if self.chip.sync == "token":
                 self.begin_if_free(tick)
         else:
@@ -465,9 +485,8 @@ class _Run:
             return
         touched |= self.elsewhere.pop((frame, row.number), False)
         self.counted["neuron_update_active"][frame, row.number] = touched.sum()
-        numbers = self._neurons(row)
         if stage.levels is None:
-            self.outputs[frame, numbers] = sums.ravel()
+            self.outputs[frame, row.neurons] = sums.ravel()
             self.read_out[frame] += 1
             if self.read_out[frame] == len(self.mapping.owner_rows[-1]):
                 self.finished[frame] = tick
@@ -477,7 +496,7 @@ class _Run:
             self.all_sent(tick, row)
             return
         levels = _fire_slice(stage, s, sums)
-        self.levels[s.stage][frame, numbers] = levels
+        self.levels[s.stage][frame, row.neurons] = levels
         self.send_all(tick, row, frame, levels)
 
 

@@ -60,7 +60,6 @@ def route(
                 tile=node.tile,
                 goal=node.tile,
                 node=node,
-                flits=chip.packet_flits,
             ),
         )
 

@@ -46,6 +46,8 @@ class Mesh:
     side: float  # of a tile
     size: float  # of a core
     places: list[tuple[float, float]]  # of every slice
+    ports: list[tuple[int, int]]  # tiles with an input port
+    edges: tuple[list[int], list[int]]  # columns and rows that begin another chip of a board
 
     @classmethod
     def of(
@@ -53,8 +55,9 @@ class Mesh:
     ) -> Mesh:
         """Lay out the cores of some slices."""
         tiles = [chip.tile(s.core) for s in slices]
-        columns = min(chip.columns, max(x for x, _ in tiles) + 1 + margin)
-        rows = min(chip.rows, max(y for _, y in tiles) + 1 + margin)
+        shown = [*tiles, *chip.ports]
+        columns = min(chip.mesh_columns, max(x for x, _ in shown) + 1 + margin)
+        rows = min(chip.mesh_rows, max(y for _, y in shown) + 1 + margin)
         side = min(largest, box / max(columns, rows))
         per_row = math.ceil(math.sqrt(chip.cores_per_tile))
         gap = 1.0 if side > 8 else 0.0
@@ -64,15 +67,19 @@ class Mesh:
             (x * side + gap + column * size, y * side + gap + row * size)
             for (x, y), (row, column) in zip(tiles, inside)
         ]
-        return cls(columns, rows, side, size - gap, places)
+        ports = [(x, y) for x, y in chip.port_tiles if x < columns and y < rows]
+        across = list(range(chip.columns, columns, chip.columns))
+        down = list(range(chip.rows, rows, chip.rows))
+        return cls(columns, rows, side, size - gap, places, ports, (across, down))
 
     def note(self, chip: Chip) -> str:
         """How much of the chip is used and shown."""
         part = f"{self.columns} × {self.rows} of "
-        whole = (self.columns, self.rows) == (chip.columns, chip.rows)
+        whole = (self.columns, self.rows) == (chip.mesh_columns, chip.mesh_rows)
+        board = f" on {chip.chips} chips" if chip.chips > 1 else ""
         return (
             f"{len(self.places)} of {chip.cores:,} cores used; shown: "
-            f"{'' if whole else part}{chip.columns} × {chip.rows} tiles"
+            f"{'' if whole else part}{chip.mesh_columns} × {chip.mesh_rows} tiles{board}"
         )
 
 

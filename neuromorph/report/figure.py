@@ -174,8 +174,13 @@ def _square(x: int, y: int, fill: str, alpha: float) -> Any:
 
 def _mesh(axes: Any, trace: Trace) -> tuple[int, int]:
     """The used corner of the mesh, (0, 0) above on the left."""
-    tiles = [trace.chip.tile(s.core) for s in trace.slices]
+    chip = trace.chip
+    tiles = [*(chip.tile(s.core) for s in trace.slices), *chip.ports]
     columns, rows = (max(axis) + 1 for axis in zip(*tiles))
+    for x in range(chip.columns, columns, chip.columns):
+        axes.axvline(x - 0.5, color="#D55E00", linewidth=1, linestyle="--")
+    for y in range(chip.rows, rows, chip.rows):
+        axes.axhline(y - 0.5, color="#D55E00", linewidth=1, linestyle="--")
     axes.set_xlim(-0.6, columns - 0.4)
     axes.set_ylim(rows - 0.4, -0.6)
     axes.set_aspect("equal")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.energy import EnergyReport, Range
 from neuromorph.mapping.packets import SIDES
+from neuromorph.mapping.slices import source_tiles
 from neuromorph.trace import Trace
 
 __all__ = [
@@ -55,11 +56,12 @@ class Traffic:
 def gather_traffic(trace: Trace) -> Traffic:
     """Read the packet table of a trace."""
     rows, layers = len(trace.slices) + 1, len(trace.network_info.layers)
+    sources = len(source_tiles(trace.chip, trace.slices, trace.network_info.inputs))
     layer_of = np.array([0, *(s.stage for s in trace.slices)])
     traffic = Traffic(arrived=np.full((trace.samples, layers), -1, np.int64))
     for block in trace.blocks("packets"):
         source, target = block["source"].astype(np.int64), block["target"].astype(np.int64)
-        there = (source < rows) & (target < rows) & (target > 0)
+        there = (source < sources) & (target < rows) & (target > 0)
         source, target = source[there], target[there]
         pairs, numbers = np.unique(source * rows + target, return_counts=True)
         for pair, number in zip(pairs.tolist(), numbers.tolist()):
@@ -75,7 +77,7 @@ def gather_traffic(trace: Trace) -> Traffic:
 
 def _waited(trace: Trace) -> Counter[Link]:
     """Ticks waited for every link between tiles."""
-    columns, sides = trace.chip.columns, len(SIDES)
+    columns, sides = trace.chip.mesh_columns, len(SIDES)
     waited: Counter[Link] = Counter()
     for block in trace.blocks("hops"):
         links, place = np.unique(block["link"], return_inverse=True)
@@ -91,7 +93,7 @@ def _waited(trace: Trace) -> Counter[Link]:
 
 def link_loads(trace: Trace, packets: Counter[tuple[int, int]]) -> Counter[Link]:
     """Packets over every link between tiles: first along x, then along y."""
-    tiles = [(0, 0), *(trace.chip.tile(s.core) for s in trace.slices)]
+    tiles = source_tiles(trace.chip, trace.slices, trace.network_info.inputs).tolist()
     loads: Counter[Link] = Counter()
     for (source, target), number in packets.items():
         (x, y), (to_x, to_y) = tiles[source], tiles[target]

@@ -24,6 +24,7 @@ GAP = 0.4  # between tiles, in sides of a tile
 SHOWN_LAYERS = 24
 LEGEND = 26.0  # height of an entry
 SHADES = {"east": "#444444", "west": "#999999", "south": "#444444", "north": "#999999"}
+Line = tuple[float, float, float, float]  # x, y of both ends
 LEAST_NAMED = 36.0  # side of a core whose layer is written on it
 
 
@@ -33,7 +34,8 @@ def draw_mapping(
     """Draw a mapping as SVG or PNG: the used part of the mesh, layers in colours, load of links.
 
     A bar in the gap between two tiles stands for one direction of a link, its
-    breadth for the packets that cross it in one inference.
+    breadth for the packets that cross it in one inference.  Broken lines are edges
+    of chips on a board, triangles input ports.
 
     Parameters
     ----------
@@ -73,8 +75,10 @@ def draw_mapping(
         f"busiest link {load.max():,.0f} packets",
     ]
     cores, links = _cores(mapping, mesh, pitch), _links(load, mesh.side, pitch)
+    inside = (GAP / 2 * mesh.side, pitch)
+    edges, ports = _edges(mesh, inside), _ports(mesh, pitch)
     if Path(path).suffix.lower() == ".png":
-        figure = _figure(title, notes, mesh, pitch, cores, links)
+        figure = _figure(title, notes, mesh, pitch, cores, links, edges, ports)
         return save_png(figure, path, SimulationError, dpi=110)
     text = template("mapping.svg.jinja").render(
         title=title,
@@ -86,6 +90,8 @@ def draw_mapping(
         tiles=[(x * pitch, y * pitch) for y in range(mesh.rows) for x in range(mesh.columns)],
         cores=cores,
         links=links,
+        edges=edges,
+        ports=ports,
         legend=[(name, colour_of(i)[0], i * LEGEND) for i, name in enumerate(named)],
         splits=not all(s.owns for s in mapping.slices),
         more=len(layers) - len(named),
@@ -102,12 +108,14 @@ def _figure(
     pitch: float,
     cores: list[dict[str, Any]],
     links: list[dict[str, Any]],
+    edges: list[Line],
+    ports: list[tuple[float, float]],
 ) -> Any:
     """The same picture, drawn by matplotlib: links on tiles, cores in the colours of layers."""
     width, height = pitch * mesh.columns, pitch * mesh.rows
     figure = blank_figure(3 + width / 110, 1.2 + height / 110)
     axes = figure.add_subplot()
-    axes.set(xlim=(-4, width), ylim=(height, -4), aspect="equal")
+    axes.set(xlim=(-20, width), ylim=(height, -4), aspect="equal")
     axes.set_axis_off()
     axes.set_title("\n".join([title, *notes]), fontsize=9, loc="left")
 
@@ -120,6 +128,10 @@ def _figure(
             box(*at, mesh.side, mesh.side, facecolor="#f4f4f4", edgecolor="#cccccc", linewidth=0.5)
     for link in links:
         box(*link["bar"], facecolor=SHADES[link["side"]], linewidth=0)
+    for x, y, to_x, to_y in edges:
+        axes.plot([x, to_x], [y, to_y], color="#D55E00", linewidth=1.2, linestyle=(0, (4, 3)))
+    for x, y in ports:
+        axes.fill([x - 12, x, x - 12], [y - 6, y, y + 6], facecolor="#222222", zorder=3)
     named = set[str]()
     for core in cores:
         label = None if core["layer"] in named else core["layer"]
@@ -135,8 +147,25 @@ def _figure(
         axes.fill([], [], facecolor="#bbbbbb", hatch="////", label="sends partial sums")
     for sides in ("east", "south"), ("west", "north"):
         axes.fill([], [], facecolor=SHADES[sides[0]], label=f"packets {' and '.join(sides)}")
+    if edges:
+        axes.plot([], [], color="#D55E00", linestyle=(0, (4, 3)), label="edge of a chip")
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
     return figure
+
+
+def _edges(mesh: Mesh, place: tuple[float, float]) -> list[Line]:
+    """Lines in the gaps between chips; ``place``: half a gap, and a tile with its gap."""
+    half, pitch = place
+    across, down = mesh.edges
+    width, height = pitch * mesh.columns - 2 * half, pitch * mesh.rows - 2 * half
+    lines = [(x * pitch - half, 0.0, x * pitch - half, height) for x in across]
+    return lines + [(0.0, y * pitch - half, width, y * pitch - half) for y in down]
+
+
+def _ports(mesh: Mesh, pitch: float) -> list[tuple[float, float]]:
+    """Tips of the triangles that stand for input ports, at the left side of their tiles."""
+    middle = mesh.side / 2
+    return [(x * pitch - (0 if x else 6), y * pitch + middle) for x, y in mesh.ports]
 
 
 def _cores(mapping: Mapping, mesh: Mesh, pitch: float) -> list[dict[str, Any]]:

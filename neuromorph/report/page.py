@@ -233,7 +233,7 @@ def _flows(trace: Trace, traffic: Traffic) -> dict[str, Any]:
     """The busiest pairs of source and target."""
 
     def name(row: int) -> str:
-        if row == 0:
+        if not 0 < row <= len(trace.slices):
             return "input"
         return f"{short(trace.slices[row - 1].layer, 14)} (core {trace.slices[row - 1].core})"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +14,7 @@ from neuromorph.mapping import Mapping
 from neuromorph.trace import schema
 from neuromorph.trace.compression import Compression, filters_of
 from neuromorph.trace.container import attributes, create, group
-from neuromorph.trace.origin import fixed, strings_of, write_origin
+from neuromorph.trace.origin import fixed, strings_of, write_hardware, write_origin
 from neuromorph.trace.schema import Detail
 
 __all__ = ["blank"]
@@ -58,8 +57,8 @@ def _describe(file: h5py.File, mapping: Mapping, detail: Detail, mode: str) -> N
     )
     write_origin(file, mapping, {"mode": mode, "detail": detail})
     counts = group(file, "counts")
-    attributes(counts, asdict(mapping.hardware))
-    fixed(counts, "actions", strings_of(list(schema.TRACED_ACTIONS)))
+    write_hardware(counts, mapping.hardware)
+    fixed(counts, "actions", strings_of(list(schema.traced_actions(mapping))))
     fixed(counts, "layers", strings_of(list(mapping.row_layers)))
     fixed(counts, "cores", mapping.row_cores.astype("<i8"))
     fixed(counts, "pairs", mapping.pairs.astype("<i8"))
@@ -67,11 +66,10 @@ def _describe(file: h5py.File, mapping: Mapping, detail: Detail, mode: str) -> N
 
 def _make_tables(file: h5py.File, mapping: Mapping, mode: str) -> None:
     """Tables of a row a sample."""
-    rows = mapping.rows
+    rows, actions = mapping.rows, len(schema.traced_actions(mapping))
     counts = file["counts"]
-    per_sample = rows * len(schema.TRACED_ACTIONS)
-    block = max(1, COUNT_CHUNK_CELLS // per_sample)
-    _growing(counts, "values", "<i8", (rows, len(schema.TRACED_ACTIONS)), chunk=block)
+    block = max(1, COUNT_CHUNK_CELLS // (rows * actions))
+    _growing(counts, "values", "<i8", (rows, actions), chunk=block)
     _growing(counts, "ticks", "<i8", chunk=1)
     _growing(counts, "active_ticks", "<i8", chunk=rows)
     network = mapping.network

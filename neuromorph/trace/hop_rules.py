@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
+from neuromorph.events import HOPS
+from neuromorph.mapping.board import busy_ticks, hop_ticks, kinds
 from neuromorph.mapping.packets import SIDES
+from neuromorph.mapping.slices import source_tiles
 from neuromorph.trace.ledger import Entry, Ledger
 from neuromorph.trace.paths import CORE
 from neuromorph.trace.reader import Trace
@@ -32,7 +35,7 @@ def broken_hop_rules(trace: Trace) -> Iterator[tuple[int, str]]:
 
 
 def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
-    links = trace.chip.columns * trace.chip.rows * len(SIDES)
+    links = trace.chip.mesh_columns * trace.chip.mesh_rows * len(SIDES)
     left = np.full(links, -(1 << 62))  # when the last packet entered each link
     last, delivered = -(1 << 62), 0
     for block in trace.blocks("hops"):
@@ -49,7 +52,18 @@ def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
     if trace.complete and delivered != trace.packet_count:
         yield 25, f"/hops delivers {delivered} packets, /packets has {trace.packet_count}"
         return
-    ledger = Ledger(trace, 28, "/hops", ("hop_x", "hop_y", "hop_local"), _entries, trace.paths)
+    kind = _by_side(kinds(trace.chip), len(HOPS))
+
+    def entries(path: tuple[Columns, Columns]) -> Iterator[Entry]:
+        hops, packets = path
+        sample, source = (packets[n][hops["packet"]].astype(np.int64) for n in ("sample", "source"))
+        source = np.where(source <= len(trace.slices), source, 0)  # further ports count in row 0
+        what = kind[hops["link"].astype(np.int64)]
+        for number, action in enumerate(actions):
+            yield action, sample[what == number], source[what == number], None
+
+    actions = (*HOPS, "hop_local")
+    ledger = Ledger(trace, 28, "/hops", actions, entries, trace.paths)
     rows = 0
     for hops, packets in trace.paths():
         rows += len(hops["tick"])
@@ -64,12 +78,10 @@ def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
         yield from ledger.broken()
 
 
-def _entries(path: tuple[Columns, Columns]) -> Iterator[Entry]:
-    hops, packets = path
-    sample, source = (packets[n][hops["packet"]].astype(np.int64) for n in ("sample", "source"))
-    side = hops["link"] % len(SIDES) // 2  # 0: along x, 1: along y, 2: into a core
-    for number, action in enumerate(("hop_x", "hop_y", "hop_local")):
-        yield action, sample[side == number], source[side == number], None
+def _by_side(of_links: Ints, core: int) -> Ints:
+    """Values of links (rows, columns, 4), and one for ways into cores, as ``link`` numbers them."""
+    values: Ints = np.pad(of_links, ((0, 0), (0, 0), (0, 1)), constant_values=core).ravel()
+    return values
 
 
 def _is_bounded(chip: Chip) -> bool:
@@ -79,7 +91,7 @@ def _is_bounded(chip: Chip) -> bool:
 
 def _links_taken(chip: Chip, block: Columns, left: Ints) -> bool:
     """Whether every packet enters its link as soon as it can; ``left`` is brought up to date."""
-    busy = (chip.link_ticks or 0) * chip.packet_flits
+    busy = _by_side(busy_ticks(chip), 0)
     link = block["link"].astype(np.int64)
     between = link % len(SIDES) != CORE
     order = np.argsort(link[between], kind="stable")
@@ -89,7 +101,7 @@ def _links_taken(chip: Chip, block: Columns, left: Ints) -> bool:
     before = np.where(first, left[link], np.roll(enters, 1))
     left[link] = enters  # of several the last one stays
     waited_in_core = block["waited"][~between].any()
-    soonest = np.maximum(tick, before + busy)
+    soonest = np.maximum(tick, before + busy[link])
     in_time = enters >= soonest if _is_bounded(chip) else enters == soonest
     return bool(in_time.all()) and not waited_in_core
 
@@ -104,17 +116,17 @@ def _is_way(trace: Trace, hops: Columns, packets: Columns) -> bool:
     number = len(packets["sent"])
     if not np.array_equal(np.unique(rows), np.arange(number)):
         return False
-    tiles = np.array([(0, 0), *(chip.tile(s.core) for s in trace.slices)])
+    tiles = source_tiles(chip, trace.slices, trace.network_info.inputs)
     source, target = tiles[packets["source"]], tiles[packets["target"]]
     router, side = np.divmod(hops["link"].astype(np.int64), len(SIDES))
-    place = np.stack([router % chip.columns, router // chip.columns], axis=1)
+    place = np.stack([router % chip.mesh_columns, router // chip.mesh_columns], axis=1)
     first = np.diff(rows, prepend=-1) != 0
     final = np.roll(first, -1)
     # where each packet is due next, and when
     local = chip.hop_local_ticks or 0
-    ticks = np.array([chip.hop_x_ticks or 0] * 2 + [chip.hop_y_ticks or 0] * 2 + [0])
+    ticks = _by_side(hop_ticks(chip), 0)[hops["link"].astype(np.int64)]
     due_place, due_tick = np.roll(place + STEPS[side], 1, axis=0), hops["tick"] + hops["waited"]
-    due_tick = np.roll(due_tick + ticks[side], 1)
+    due_tick = np.roll(due_tick + ticks, 1)
     starts = first
     if chip.routing == "multicast":
         joins = first & (place != source[rows]).any(axis=1)
@@ -132,7 +144,9 @@ def _is_way(trace: Trace, hops: Columns, packets: Columns) -> bool:
         np.where(goal[:, 1] > place[:, 1], 2, np.where(goal[:, 1] < place[:, 1], 3, CORE)),
     )
     if chip.dead_links:
-        dead = [(y * chip.columns + x) * len(SIDES) + SIDES.index(s) for x, y, s in chip.dead_links]
+        dead = [
+            (y * chip.mesh_columns + x) * len(SIDES) + SIDES.index(s) for x, y, s in chip.dead_links
+        ]
         wanted = np.where(np.isin(hops["link"], dead), -1, side)
         wanted[final] = np.where((place == goal).all(axis=1), CORE, -1)[final]
     due_tick += local * (side == CORE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from neuromorph.errors import TraceError
 from neuromorph.mapping import Slice
 from neuromorph.mapping.slices import input_range, sum_range
 from neuromorph.network import Network
-from neuromorph.trace.schema import RANGES, NetworkInfo, SourceInfo, network_info
+from neuromorph.trace.schema import INPUTS, RANGES, NetworkInfo, SourceInfo, network_info
 
 __all__ = ["check_network", "check_origin", "check_slices", "neuron_rows"]
 
@@ -81,16 +82,19 @@ def check_slices(
         "sum_columns": [s.sum_shape[2] for s in network.layers],
         "input_rows": [s.input_shape[1] for s in network.layers],
         "input_columns": [s.input_shape[2] for s in network.layers],
+        INPUTS: (channels := [s.input_shape[0] for s in network.layers]),
     }
-    for name in RANGES:
+    if INPUTS not in table:  # every slice hears all channels
+        table = table | {INPUTS: np.array([(0, channels[i]) for i in layer], np.int64)}
+    for name in (*RANGES, INPUTS):
         start, stop = table[name].T
         room = np.array(shapes[name])[layer]
-        least = 0 if name.startswith("input") else 1
+        least = 0 if name in ("input_rows", "input_columns") else 1
         # in this order, so that no difference leaves int64
         if ((start < 0) | (stop < 0) | (stop > room)).any() or (stop - start < least).any():
             raise TraceError(f"{path}: /mapping/{name} has a range outside its layer")
     for index, info in enumerate(network.layers):
-        mine = layer == index
+        mine = (layer == index) & (table[INPUTS][:, 0] == 0)
         for names, shape in (
             (("channels", "rows", "columns"), info.output_shape),
             (("channels", "sum_rows", "sum_columns"), info.sum_shape),
@@ -100,16 +104,36 @@ def check_slices(
                 raise TraceError(
                     f"{path}: /mapping puts neurons of layer {info.name!r} on two cores or none"
                 )
-    return tuple(
+    slices = tuple(
         Slice(
             stage=int(layer[i]),
             layer=network.layers[layer[i]].name,
             core=int(core[i]),
-            inputs=(0, network.layers[layer[i]].input_shape[0]),
-            **{name: (int(table[name][i, 0]), int(table[name][i, 1])) for name in RANGES},
+            **{n: (int(table[n][i, 0]), int(table[n][i, 1])) for n in (*RANGES, INPUTS)},
         )
         for i in range(len(layer))
     )
+    _check_parts(path, slices, channels)
+    return slices
+
+
+def _check_parts(path: Path, slices: tuple[Slice, ...], channels: list[int]) -> None:
+    """Whether the slices of a box hear every input channel once, and see one window."""
+    parts: dict[tuple[object, ...], list[Slice]] = {}
+    for s in slices:
+        parts.setdefault((s.stage, s.box), []).append(s)
+    for found in parts.values():
+        first = found[0]
+        edges = [edge for run in sorted(s.inputs for s in found) for edge in run]
+        ends = [0, *edges[1::2]], [*edges[::2], channels[first.stage]]
+        if ends[0] != ends[1] or any(
+            replace(s, core=0, inputs=(0, 1)) != replace(first, core=0, inputs=(0, 1))
+            for s in found
+        ):
+            raise TraceError(
+                f"{path}: /mapping has parts of the fan-in of layer {first.layer!r} that do not "
+                f"make up its {channels[first.stage]} input channels once"
+            )
 
 
 def _fill(boxes: NDArray[np.int64], shape: tuple[int, ...]) -> bool:
@@ -130,7 +154,7 @@ def neuron_rows(network: NetworkInfo, slices: tuple[Slice, ...]) -> NDArray[np.i
     for index, layer in enumerate(network.layers[:-1]):
         owner = result[start : start + layer.outputs].reshape(layer.output_shape)
         for row, s in enumerate(slices, start=1):
-            if s.stage == index:
+            if s.stage == index and s.owns:
                 owner[slice(*s.channels), slice(*s.rows), slice(*s.columns)] = row
         start += layer.outputs
     return result

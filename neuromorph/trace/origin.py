@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import neuromorph
 from neuromorph.chip import Chip
 from neuromorph.errors import TraceError
+from neuromorph.events import Hardware
 from neuromorph.mapping import Mapping, Slice
 from neuromorph.trace import schema
 from neuromorph.trace.container import attributes, group
@@ -22,7 +23,15 @@ from neuromorph.trace.door import attribute, column
 from neuromorph.trace.layout import check_network, check_slices
 from neuromorph.trace.schema import NetworkInfo
 
-__all__ = ["Origin", "fixed", "read_origin", "strings_of", "write_origin"]
+__all__ = [
+    "Origin",
+    "fixed",
+    "read_hardware",
+    "read_origin",
+    "strings_of",
+    "write_hardware",
+    "write_origin",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +72,31 @@ def write_origin(file: h5py.File, mapping: Mapping, options: dict[str, Any]) -> 
     for name, dtype in schema.MAPPING_COLUMNS.items():
         field = "stage" if name == "layer" else name
         fixed(table, name, np.array([getattr(s, field) for s in slices], dtype))
-    for name in schema.RANGES:
+    more = () if all(s.owns for s in slices) else (schema.INPUTS,)
+    for name in (*schema.RANGES, *more):
         fixed(table, name, np.array([getattr(s, name) for s in slices], "<i8"))
+
+
+def write_hardware(counts: h5py.Group, hardware: Hardware) -> None:
+    """The attributes of ``/counts``."""
+    known = asdict(hardware)
+    for name in schema.MORE_HARDWARE:
+        if known[name] == Hardware.__dataclass_fields__[name].default:
+            del known[name]
+    attributes(counts, known)
+
+
+def read_hardware(path: Path, counts: h5py.Group) -> Hardware:
+    """The same, read.
+
+    Raises
+    ------
+    TraceError
+        One is missing, or of another type.
+    """
+    more = {n: k for n, k in schema.MORE_HARDWARE.items() if n in counts.attrs}
+    fields = {n: attribute(path, counts, n, k) for n, k in (schema.HARDWARE | more).items()}
+    return Hardware(**fields)
 
 
 def read_origin(path: Path, root: h5py.File, tick_s: float) -> Origin:
@@ -96,7 +128,8 @@ def read_origin(path: Path, root: h5py.File, tick_s: float) -> Origin:
     table: dict[str, NDArray[Any]] = {}
     for name, dtype in schema.MAPPING_COLUMNS.items():
         table[name] = column(path, root, f"mapping/{name}", dtype, (number,))[:]
-    for name in schema.RANGES:
+    more = (schema.INPUTS,) if f"mapping/{schema.INPUTS}" in root else ()
+    for name in (*schema.RANGES, *more):
         table[name] = column(path, root, f"mapping/{name}", np.dtype("<i8"), (number, 2))[:]
     slices = check_slices(path, table, network, chip)
     return Origin(network=network, chip=chip, slices=slices, **others)

@@ -79,7 +79,7 @@ def _owners(trace: Trace, table: Columns, most: int) -> tuple[NDArray[np.int64],
     From each core back along the rows of its number, each leading to the router
     of the one after it.
     """
-    columns, routers = trace.chip.columns, trace.chip.columns * trace.chip.rows
+    columns, routers = trace.chip.mesh_columns, trace.chip.mesh_columns * trace.chip.mesh_rows
     ahead = np.array([1, -1, columns, -columns, 0])
     router, side = np.divmod(table["link"].astype(np.int64), len(SIDES))
     key = table["packet"].astype(np.int64) * routers

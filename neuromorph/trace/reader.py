@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
 from neuromorph.errors import TraceError, TraceVersionError
-from neuromorph.events import ACTIONS, Counts, Hardware
+from neuromorph.events import ACTIONS, Counts
 from neuromorph.mapping import Mapping, Slice
+from neuromorph.mapping.packets import TOKEN
+from neuromorph.mapping.slices import owner_rows
 from neuromorph.network import Network
 from neuromorph.trace import schema
 from neuromorph.trace.about import facts_of, text_of
@@ -23,7 +25,7 @@ from neuromorph.trace.choosing import Choice, packet_blocks, spike_rows
 from neuromorph.trace.door import Opened, attribute, column, reading, strings
 from neuromorph.trace.layout import check_origin
 from neuromorph.trace.objects import to_neo, to_pandas
-from neuromorph.trace.origin import read_origin
+from neuromorph.trace.origin import read_hardware, read_origin
 from neuromorph.trace.paths import packet_paths
 from neuromorph.trace.schema import Detail, NetworkInfo
 from neuromorph.trace.synapses import Expansion
@@ -139,8 +141,7 @@ class Trace(Opened):
         if len(self.count_layers) != rows:
             raise TraceError(f"{path}: /counts/layers does not name {rows} rows")
         group = root["counts"]
-        fields = {n: attribute(path, group, n, k) for n, k in schema.HARDWARE.items()}
-        self.hardware = Hardware(**fields)
+        self.hardware = read_hardware(path, group)
         shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
             name: (dtype, self.network_info.pixels) for name, dtype in schema.SAMPLE_COLUMNS.items()
         }
@@ -457,6 +458,20 @@ class Trace(Opened):
         """
         return spike_times(self)
 
+    @cached_property
+    def owners(self) -> NDArray[np.int64]:
+        """For each row the row that owns its neurons, where a fan-in is split; see ``Mapping``."""
+        return owner_rows(self.slices)
+
+    def is_spike(self, packets: Columns) -> NDArray[np.bool_]:
+        """Which packets are spikes: not tokens, nor partial sums on their way to an owner."""
+        rows = len(self.slices) + 1
+        owns = self.owners == np.arange(rows)
+        source = packets["source"]
+        spikes: NDArray[np.bool_] = owns[np.where(source < rows, source, 0)]
+        spikes &= packets["neuron"] != TOKEN
+        return spikes
+
     # --- with the network
 
     def mapping(self, network: Network) -> Mapping:
@@ -510,7 +525,7 @@ class Trace(Opened):
             raise TraceError(f"batch is {batch}; must be at least 1")
         expansion = Expansion(self.mapping(network))
         for packets in packet_blocks(self, Choice.of(self, sample, ticks, layer, core)):
-            spikes = packets["payload"] != 0
+            spikes = self.is_spike(packets)
             chosen = {name: values[spikes] for name, values in packets.items()}
             if not expansion.fits(chosen):
                 raise TraceError(f"{self.path}: /packets names a core or neuron that is not there")

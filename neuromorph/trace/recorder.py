@@ -59,9 +59,8 @@ class Recorder:
     Raises
     ------
     TraceError
-        Unknown detail, mode or compression, a mapping that splits a fan-in, or
-        a file that cannot be written (names file and reason); the latter from
-        any method.
+        Unknown detail, mode or compression, or a file that cannot be written
+        (names file and reason); the latter from any method.
     MissingDependencyError
         lz4 or zstd without hdf5plugin.
     """
@@ -85,12 +84,6 @@ class Recorder:
             raise TraceError(f"trace mode is {mode!r}; choose one of {', '.join(schema.MODES)}")
         if detail in schema.TIMED_DETAILS and mode != "timed":
             raise TraceError(f"mode {mode!r} has no {detail} to record; use mode 'timed'")
-        split = next((s.layer for s in mapping.slices if not s.owns), None)
-        if split is not None:
-            raise TraceError(
-                f"the fan-in of layer {split!r} is split over cores; a trace holds no partial "
-                "sums: run without one, or on a chip with more input axons"
-            )
         self.path = Path(path)
         self.mapping = mapping
         self.detail = detail

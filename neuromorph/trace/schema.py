@@ -13,6 +13,7 @@ import numpy as np
 
 from neuromorph.chip import BOUNDS, Chip
 from neuromorph.events import ACTIONS, Hardware
+from neuromorph.mapping import Mapping
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE
 from neuromorph.network import Encoding, Network
 
@@ -23,10 +24,12 @@ __all__ = [
     "FORMAT",
     "HARDWARE",
     "HOP_COLUMNS",
+    "INPUTS",
     "LEARNING_FORMAT",
     "MAPPING_COLUMNS",
     "META",
     "MODES",
+    "MORE_HARDWARE",
     "PACKET_COLUMNS",
     "RANGES",
     "ROOT_ATTRIBUTES",
@@ -43,12 +46,13 @@ __all__ = [
     "chip_json",
     "network_info",
     "tables_of",
+    "traced_actions",
     "usual_detail",
 ]
 
 FORMAT = "neuromorph-trace"
 LEARNING_FORMAT = "neuromorph-learning"  # learning records
-VERSION = (1, 2)
+VERSION = (1, 3)
 
 Detail = Literal["counts", "spikes", "packets", "hops"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
@@ -110,9 +114,7 @@ RANGES = (
     "input_rows",
     "input_columns",
 )
-# A trace holds no partial sums, so nor their counts: their places in Counts.values.
-TRACED = [i for i, action in enumerate(ACTIONS) if action not in ("partial_out", "partial_in")]
-TRACED_ACTIONS = tuple(list(ACTIONS)[i] for i in TRACED)
+INPUTS = "inputs"  # a range more, where a fan-in is split
 HARDWARE: dict[str, type] = {
     "chip": str,
     "dataflow": str,
@@ -122,7 +124,8 @@ HARDWARE: dict[str, type] = {
     "state_memory_bits": int,
     "axon_memory_bits": int,
 }
-assert set(HARDWARE) == set(Hardware.__dataclass_fields__)
+MORE_HARDWARE: dict[str, type] = {"chips": int}  # left out where it is the default
+assert {*HARDWARE, *MORE_HARDWARE} == set(Hardware.__dataclass_fields__)
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
 Shape3 = tuple[Positive, Positive, Positive]
@@ -240,12 +243,22 @@ def network_info(network: Network) -> NetworkInfo:
 def chip_json(chip: Chip) -> str:
     """Every field of a chip but its text, and what newer chips know only if it is set, as JSON."""
     fields = {name: getattr(chip, name) for name in chip.__dataclass_fields__ if name != "text"}
-    for name in ("dead_cores", "dead_links", *BOUNDS):
-        if not fields[name]:
+    for name in ("dead_cores", "dead_links", "ports", *BOUNDS):
+        if fields[name] in (None, ()):
             del fields[name]
     if chip.routing == "unicast":
         del fields["routing"]
     return msgspec.json.encode(fields).decode()
+
+
+def traced_actions(mapping: Mapping) -> tuple[str, ...]:
+    """Names of the counted actions; of those that a mapping cannot have none is named."""
+    never: set[str] = set()
+    if mapping.chip.chips == 1:
+        never |= {"hop_chip"}
+    if all(s.owns for s in mapping.slices):
+        never |= {"partial_out", "partial_in"}
+    return tuple(action for action in ACTIONS if action not in never)
 
 
 def usual_detail(mode: str) -> Detail:

@@ -46,7 +46,9 @@ class Expansion:
 
     def __init__(self, mapping: Mapping) -> None:
         stages = mapping.network.stages
-        self._sender = np.array([0, *(s.stage + 1 for s in mapping.slices)])  # layer of each row
+        layers = [s.stage + 1 for s in mapping.slices]
+        # layer of each source: the rows, then further input ports
+        self._sender = np.array([0, *layers, *[0] * (len(mapping.ports) - 1)])
         self._port = np.full((mapping.rows, len(stages)), -1)  # of (row, layer of the sender)
         kernels: dict[tuple[int, tuple[int, int]], tuple[int, Ints]] = {}
         parts: list[tuple[Int32s, ...]] = []

@@ -26,7 +26,8 @@ Columns = dict[str, NDArray[Any]]
 
 def spike_times(trace: Trace) -> Iterator[Columns]:
     """Spikes by the tick they were sent, see :meth:`Trace.timed_spikes`."""
-    layer_of = np.array([0, *(s.stage + 1 for s in trace.slices)])
+    ports = len(trace.chip.port_tiles[: trace.network_info.inputs])
+    layer_of = np.array([0, *(s.stage + 1 for s in trace.slices), *[0] * (ports - 1)])
     # the read-out sends nothing: its neurons are nowhere
     starts = np.concatenate([[0], np.cumsum(trace.network_info.spiking_sizes)])
     first = np.full(int(starts[-1]), TOKEN, np.uint32)
@@ -58,7 +59,7 @@ def _spikes(
     trace: Trace, packets: Columns, layer_of: NDArray[np.int64], starts: NDArray[np.int64]
 ) -> tuple[Columns, NDArray[np.int64]]:
     """The packets that are spikes, with their layer, and the place of each neuron among all."""
-    chosen = packets["neuron"] != TOKEN
+    chosen = trace.is_spike(packets)
     spikes = {name: values[chosen] for name, values in packets.items()}
     source, neuron = spikes["source"], spikes["neuron"].astype(np.int64)
     layer = layer_of[np.minimum(source, len(layer_of) - 1)]

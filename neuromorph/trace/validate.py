@@ -109,6 +109,7 @@ def _labels(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
         synapse_memory_bits=chip.synapse_bits,
         state_memory_bits=chip.neurons * chip.accumulator_bits,
         axon_memory_bits=chip.axons_in * chip.axon_entry_bits,
+        chips=chip.chips,
     )
     if counts.hardware != wanted:
         yield 12, "the attributes of /counts are not those of the chip"
@@ -120,27 +121,34 @@ def _labels(trace: Trace, counts: Counts) -> Iterator[tuple[int, str]]:
 
 def _differing(trace: Trace, counts: Counts) -> Iterator[tuple[str, int]]:
     """Rule 15: what is sent arrives, and what follows from the mapping does; else first sample."""
-    spikes_in, tokens_in = counts["spike_in"], counts["token_in"]
-    neurons = np.array([0, *(s.neurons for s in trace.slices)])
+    spikes_in, tokens_in, sums_in = counts["spike_in"], counts["token_in"], counts["partial_in"]
+    neurons = np.array([0, *(s.neurons * s.owns for s in trace.slices)])
     sent: dict[str, tuple[Ints, Ints]] = {
         "packet_out and spike_in": (counts["packet_out"].sum(axis=1), spikes_in.sum(axis=1)),
         "token_out and token_in": (counts["token_out"].sum(axis=1), tokens_in.sum(axis=1)),
-        "hop_local and packet_out + token_out": (
+        "hop_local and packet_out + token_out + partial_out": (
             counts["hop_local"],
-            counts["packet_out"] + counts["token_out"],
+            counts["packet_out"] + counts["token_out"] + counts["partial_out"],
         ),
     }
     if trace.chip.routing == "multicast":  # one packet for all cores that hear a spike
-        arrived = (spikes_in + tokens_in).sum(axis=1)
+        arrived = (spikes_in + tokens_in + sums_in).sum(axis=1)
         sent = {
-            "hop_local and spike_in + token_in": (counts["hop_local"].sum(axis=1), arrived),
+            "hop_local and spike_in + token_in + partial_in": (
+                counts["hop_local"].sum(axis=1),
+                arrived,
+            ),
             "packet_out and the spikes that any core hears": (
                 counts["packet_out"],
                 np.minimum(counts["packet_out"], counts["spike_out"]),
             ),
         }
     equal = sent | {
-        "fifo_push and spike_in + token_in": (counts["fifo_push"], spikes_in + tokens_in),
+        "partial_out and partial_in": (counts["partial_out"].sum(axis=1), sums_in.sum(axis=1)),
+        "fifo_push and spike_in + token_in + partial_in": (
+            counts["fifo_push"],
+            spikes_in + tokens_in + sums_in,
+        ),
         "fifo_pop and fifo_push": (counts["fifo_pop"], counts["fifo_push"]),
         "neuron_update_active + neuron_update_idle and the neurons": (
             counts["neuron_update_active"] + counts["neuron_update_idle"],
@@ -149,9 +157,9 @@ def _differing(trace: Trace, counts: Counts) -> Iterator[tuple[str, int]]:
     }
     if counts.hardware.dataflow == "scatter":
         equal["axon_read and spike_in"] = (counts["axon_read"], spikes_in)
-        equal["acc_add and xnor_event + graded_event"] = (
+        equal["acc_add and xnor_event + graded_event + partial_in"] = (
             counts["acc_add"],
-            counts["xnor_event"] + counts["graded_event"],
+            counts["xnor_event"] + counts["graded_event"] + sums_in,
         )
     for names, (left, right) in equal.items():
         if (left != right).any():
@@ -259,20 +267,29 @@ def _largest_input(info: NetworkInfo) -> int:
 def _packets(trace: Trace, spikes_fit: bool) -> Iterator[tuple[int, str]]:
     rows = len(trace.slices) + 1
     stage = np.array([-1, *(s.stage for s in trace.slices)])
-    sizes = np.array(trace.network_info.spiking_sizes)
+    owns = trace.owners == np.arange(rows)
+    sizes = np.array([*trace.network_info.spiking_sizes, 0])  # the read-out sends nothing
     starts = np.concatenate([[0], np.cumsum(sizes)])
     heard = _heard(trace.network_info)
-    owner = neuron_rows(trace.network_info, trace.slices)
+    owner = neuron_rows(trace.network_info, trace.slices).astype(np.int64)
+    ports = np.array([0, *range(rows, rows + len(trace.chip.port_tiles) - 1)])
+    ports = ports[: trace.network_info.inputs]
+    owner[: sizes[0]] = ports[np.arange(sizes[0]) % len(ports)]
+    owner = np.append(owner, -1)  # of nobody
     # with multicast one that is sent is delivered to several cores
-    ends = {"spike_in": "target", "token_in": "target"}
+    ends = {"spike_in": "target", "token_in": "target", "partial_in": "target"}
+    ends |= {"partial_out": "source"}
     if trace.chip.routing != "multicast":
         ends |= {"packet_out": "source", "token_out": "source"}
 
     def entries(block: Columns) -> Iterator[Entry]:
         sample, is_token = block["sample"].astype(np.int64), block["neuron"] == TOKEN
+        is_spike = trace.is_spike(block)
+        kinds = {"token": is_token, "partial": ~(is_token | is_spike)}
         for action, end in ends.items():
-            chosen = is_token == action.startswith("token")
-            yield action, sample[chosen], block[end].astype(np.int64)[chosen], None
+            chosen = kinds.get(action.split("_")[0], is_spike)
+            place = block[end].astype(np.int64)[chosen]
+            yield action, sample[chosen], np.where(place < rows, place, 0), None
 
     ledger = Ledger(trace, 23, "/packets", tuple(ends), entries, lambda: trace.blocks("packets"))
     last, seen = -(1 << 62), set[int]()
@@ -290,19 +307,27 @@ def _packets(trace: Trace, spikes_fit: bool) -> Iterator[tuple[int, str]]:
         sent, delivered = block["sent"], block["delivered"]
         is_token = neuron == TOKEN
         if (trace.complete and _outside(sample, 0, trace.samples)) or (
-            _outside(source, 0, rows) or _outside(target, 0, rows)
+            _outside(source, 0, rows + len(ports) - 1) or _outside(target, 0, rows)
         ):
             yield 22, "/packets has a sample, source or target that is not there"
             return
-        layer = stage[source] + 1
-        if not heard[stage[target], layer].all():
+        sender = np.where(source < rows, source, 0)
+        is_spike = ~is_token & owns[sender]
+        is_sum = ~is_token & ~is_spike
+        if not heard[stage[target], stage[sender] + 1][owns[sender]].all():
             yield 22, "/packets has a packet to a core of a layer that does not hear its source"
             return
-        if ((neuron >= sizes[layer]) & ~is_token).any():
+        if (~owns[sender] & (trace.owners[sender] != target)).any():
+            yield 22, "/packets has a partial sum to a core that does not own its neurons"
+            return
+        layer = np.where(is_spike, stage[sender] + 1, 0)
+        if ((neuron >= sizes[layer]) & is_spike).any():
             yield 22, "/packets has a neuron that its layer does not have"
             return
-        place = starts[layer] + np.where(is_token, 0, neuron)
-        if ((owner[place] != source) & ~is_token).any():
+        place = starts[layer] + np.where(is_spike, neuron, 0)
+        if ((owner[place] != source) & is_spike).any() or not _in_their_slices(
+            trace, sender[is_sum], neuron[is_sum]
+        ):
             yield 22, "/packets has a packet from a core that its neuron does not sit on"
             return
         yield from once(
@@ -325,8 +350,8 @@ def _packets(trace: Trace, spikes_fit: bool) -> Iterator[tuple[int, str]]:
         )
         ledger.add(block)
         if spikes_fit:
-            spikes = ~is_token
-            matched = _matched(trace, starts, sample[spikes], place[spikes], payload[spikes])
+            spikes = sample[is_spike], place[is_spike], payload[is_spike]
+            matched = _matched(trace, starts, *spikes)
             yield from once(24, not matched, "/packets has a payload that its neuron did not send")
     if trace.complete:
         yield from ledger.broken()
@@ -349,6 +374,21 @@ def _heard(info: NetworkInfo) -> NDArray[np.bool_]:
     for index, sources in enumerate(info.heard):
         heard[index, [source.layer for source in sources]] = True
     return heard
+
+
+def _in_their_slices(trace: Trace, rows: Ints, neurons: Ints) -> bool:
+    """Whether neurons, numbered before the pool, are of the slices of their rows."""
+    for row in np.unique(rows).tolist():
+        s = trace.slices[row - 1]
+        shape = trace.network_info.layers[s.stage].sum_shape
+        numbers = neurons[rows == row]
+        if (numbers >= np.prod(shape)).any():
+            return False
+        places = np.unravel_index(numbers, shape)
+        for at, (first, last) in zip(places, (s.channels, s.sum_rows, s.sum_columns)):
+            if ((at < first) | (at >= last)).any():
+                return False
+    return True
 
 
 def _matched(trace: Trace, starts: Ints, sample: Ints, place: Ints, payload: Ints) -> bool:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import TraceError
-from neuromorph.events import Counts
+from neuromorph.events import ACTIONS, Counts
 from neuromorph.kernels.recording import find_spikes
 from neuromorph.mapping import Mapping, Tally
 from neuromorph.trace import schema
@@ -56,6 +56,7 @@ class Writer:
         self.path = path
         self._mapping, self._detail = mapping, detail
         self._compression: Compression = compression
+        self._traced = [list(ACTIONS).index(a) for a in schema.traced_actions(mapping)]
         self._blank = blank(mapping, detail, mode, compression)
         self._partial = Path(f"{path}.partial")
         self._file: h5py.File | None = None
@@ -121,7 +122,7 @@ class Writer:
         self._open_file()
         number, first = len(tally.outputs), self._samples
         with self._writing():
-            self._blocks["counts"].append({"values": counts.values[:, :, schema.TRACED]})
+            self._blocks["counts"].append({"values": counts.values[:, :, self._traced]})
             self._write_time(counts)
         if self._detail != "counts":
             self._write_spikes(inputs, tally)

@@ -14,7 +14,10 @@ from neuromorph.chip import PRESETS
 from neuromorph.data import load_data
 from neuromorph.network import Input, Linear, Network, Readout, load_network, save_network
 
-MAP_KEYS = ["network", "chip", "fits", "cores_used", "packet_hops", "limits"]
+MAP_KEYS = [
+    *("network", "chip", "fits", "cores_used", "packet_hops", "chips_used", "edge_hops"),
+    "limits",
+]
 
 
 # --- demo
@@ -327,6 +330,7 @@ def test_map_json(dry):
     assert found["fits"] is True
     assert found["cores_used"] == mapping.cores_used
     assert found["packet_hops"] == mapping.packet_hops
+    assert (found["chips_used"], found["edge_hops"]) == (1, 0)
     for limit in found["limits"]:
         assert list(limit) == ["limit", "needed", "available", "where"]
         assert isinstance(limit["needed"], int)

@@ -92,7 +92,7 @@ def simple(name: str = "simple", **values: float) -> Prices:
 
 
 def mlp(samples: int = 3, ticks: int | None = None) -> Counts:
-    """A made-up two-layer network with every action a gxnor45 core can count."""
-    row = {a: 10 * (i + 1) for i, a in enumerate(ACTIONS)}
+    """A made-up two-layer network with every action one gxnor45 chip can count."""
+    row = {a: 10 * (i + 1) for i, a in enumerate(ACTIONS) if a != "hop_chip"}
     port = {"spike_out": 7, "packet_out": 7, "hop_x": 9, "hop_y": 2, "hop_local": 7, "token_out": 1}
     return make([port, row, row], samples=samples, ticks=ticks, cores_used=2)

@@ -33,7 +33,7 @@ def test_presets() -> None:
     horowitz, loihi = load_prices("horowitz45"), load_prices("loihi14")
     assert horowitz.unpriced() == ()
     assert set(loihi.unpriced()) == {
-        "token_out", "token_in", "pool_cmp", "partial_out", "partial_in",
+        "token_out", "token_in", "pool_cmp", "partial_out", "partial_in", "hop_chip",
         *("popcount", "mac_float", "register_write_bits", "act_read_bits", "act_write_bits"),
     }  # fmt: skip
     assert (horowitz.chip, loihi.chip) == ("gxnor45", "loihi14")

@@ -55,11 +55,11 @@ def no_hardware(file):
 for action, names in {
     "packet_out": "packet_out and spike_in",
     "token_out": "token_out and token_in",
-    "hop_local": r"hop_local and packet_out \+ token_out",
-    "fifo_push": r"fifo_push and spike_in \+ token_in",
+    "hop_local": r"hop_local and packet_out \+ token_out \+ partial_out",
+    "fifo_push": r"fifo_push and spike_in \+ token_in \+ partial_in",
     "fifo_pop": "fifo_pop and fifo_push",
     "axon_read": "axon_read and spike_in",
-    "acc_add": r"acc_add and xnor_event \+ graded_event",
+    "acc_add": r"acc_add and xnor_event \+ graded_event \+ partial_in",
     "neuron_update_idle": r"neuron_update_active \+ neuron_update_idle and the neurons",
 }.items():
     case(15, f"counts of sample 1: {names} differ")(tally(action))

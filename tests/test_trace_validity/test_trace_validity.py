@@ -21,8 +21,10 @@ from validity_kit import (
     HOPS,
     OPENING,
     PAGE,
+    SPLIT,
     edit,
     edit_layer,
+    put,
     replace,
     text,
     unseal,
@@ -89,6 +91,75 @@ def test_a_broken_rule_gives_its_sentence(rule, sentence, change, tmp_path):
     assert isinstance(caught.value, TraceVersionError) == is_version
 
 
+def partial_sums(file):
+    """Rows of /packets that are partial sums: from rows 2, 4, 6 and 7, which own nothing."""
+    sources = [2, 4, 6, 7]
+    is_sum = np.isin(file["packets/source"][:], sources) & (file["packets/payload"][:] != 0)
+    return np.flatnonzero(is_sum)
+
+
+def a_sum_to_no_owner(file):
+    first = int(partial_sums(file)[0])
+    file["packets/target"][first] = {1: 3, 3: 1, 5: 6}[int(file["packets/target"][first])]
+
+
+def a_sum_of_a_neuron_elsewhere(file):
+    first = int(partial_sums(file)[0])
+    file["packets/neuron"][first] ^= 1  # the next column, on another core
+
+
+def a_spike_by_another_port(file):
+    entering = (file["packets/source"][:] == 8) & (file["packets/payload"][:] != 0)
+    file["packets/source"][int(np.flatnonzero(entering)[0])] = 0
+
+
+def a_sum_too_many(file):
+    places = [
+        list(file["counts/actions"].asstr()[:]).index(f"partial_{end}") for end in ["in", "out"]
+    ]
+    for place, row in zip(places, (5, 6)):
+        file["counts/values"][1, row, place] += 1
+
+
+def tally_of(action):
+    def change(file):
+        place = list(file["counts/actions"].asstr()[:]).index(action)
+        file["counts/values"][1, 5, place] += 1
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence", "change"),
+    [
+        (9, "/mapping/inputs has a range outside its layer", put("mapping/inputs", (5, 1), 17)),
+        (9, "parts of the fan-in of layer 'output' that do not make up its 16 input channels once",
+         put("mapping/inputs", (5, 1), 9)),
+        (9, "/mapping puts neurons of layer 'conv' on two cores or none",
+         put("mapping/inputs", (1, 0), 0)),
+        (15, "partial_out and partial_in differ", tally_of("partial_out")),
+        (22, "has a partial sum to a core that does not own its neurons", a_sum_to_no_owner),
+        (22, "has a packet from a core that its neuron does not sit on",
+         a_sum_of_a_neuron_elsewhere),
+        (22, "has a packet from a core that its neuron does not sit on", a_spike_by_another_port),
+        (23, "/packets and the counts differ in partial_out of sample 1, row 6", a_sum_too_many),
+        (26, "does not go the way from its source", edit("chip", board_hop_ticks=8)),
+        (26, "does not go the way from its source", edit("chip", ports=[[0, 0], [2, 1]])),
+        (27, "waits too long for its link, or not long enough", edit("chip", board_link_ticks=2)),
+        (28, "/hops and the counts differ in hop_chip", tally_of("hop_chip")),
+    ],
+)  # fmt: skip
+def test_rules_of_boards_ports_and_partial_sums(rule, sentence, change, tmp_path):
+    path = tmp_path / "run.h5"
+    shutil.copy(SPLIT, path)
+    unseal(path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    problems = validate(path)
+    number = f"rule {rule}: " if rule not in OPENING else ""
+    assert any(p.startswith(number) and sentence in p for p in problems), problems
+
+
 def test_every_rule_of_the_document_has_a_case():
     section = PAGE.read_text().split("## Validity")[1].split("\n## ")[0]
     numbers = [int(n) for n in re.findall(r"^(\d+)\. ", section, re.MULTILINE)]
@@ -109,6 +180,7 @@ def test_the_document_names_everything_there_is():
         *schema.META,
         *schema.MAPPING_COLUMNS,
         *schema.RANGES,
+        schema.INPUTS,
         *schema.SAMPLE_COLUMNS,
         *schema.TIME_COLUMNS,
         *schema.SPIKE_COLUMNS,

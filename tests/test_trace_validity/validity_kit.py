@@ -10,6 +10,7 @@ import pytest
 HERE = Path(__file__).parents[1]
 GOLDEN = HERE / "data" / "trace-1.0.h5"
 HOPS = HERE / "data" / "trace-1.1.h5"
+SPLIT = HERE / "data" / "trace-1.3.h5"  # a board with two ports, a fan-in over several cores
 PAGE = HERE.parent / "docs" / "trace-format.md"
 OPENING = range(1, 11)
 CASES = []

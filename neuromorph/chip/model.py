@@ -1,172 +1,41 @@
-"""The modelled chip: a mesh of tiles with cores, its limits and its times.
-
-A chip is a TOML file in which every number carries its evidence: ``value``,
-``kind`` and ``source``.  What is not published is marked ``assumed`` with a
-reason, never slipped in; a time that is not published may be left out, and
-then the chip cannot be simulated in time.  Times are whole ticks.
-"""
+"""The modelled chip: a mesh of tiles with cores, its limits and its times."""
 
 from __future__ import annotations
 
 import operator
-import os
 import textwrap
-import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from functools import cached_property
+from typing import Any, get_args
 
-import msgspec
-
-from neuromorph.errors import ChipError, check_path
+from neuromorph.chip.keys import (
+    BOUNDS,
+    CHOICES,
+    KEYS,
+    RANGES,
+    TIMES,
+    Fact,
+    Kernels,
+    LinkName,
+    Routing,
+    Storage,
+    Sync,
+    TileName,
+)
+from neuromorph.chip.reach import cut_off
+from neuromorph.errors import ChipError
 from neuromorph.events import Dataflow, format_table
 
-__all__ = [
-    "BOUNDS",
-    "LINK_SIDES",
-    "Chip",
-    "Fact",
-    "Kind",
-    "Routing",
-    "Sync",
-    "Times",
-    "list_chips",
-    "load_chip",
-]
+__all__ = ["LINK_SIDES", "STEPS", "Chip", "Times"]
 
-Kind = Literal[
-    "measured", "simulated", "derived", "fitted", "projected", "unstated", "design", "assumed"
-]
-Sync = Literal["token", "barrier"]
-Storage = Literal["dense", "sparse"]
-Kernels = Literal["shared", "unrolled"]
-Routing = Literal["unicast", "multicast"]
-
-# (column, row, side): the link that leaves the router of a tile to a side.
-LinkName = tuple[int, int, str]
 LINK_SIDES = ("east", "west", "south", "north")
-_STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
-PRESETS = Path(__file__).parent / "presets" / "chips"
-MAX_FILE_BYTES = 1 << 20
 MAX_CORES = 1 << 20
+MOST_TILES = 1024  # along an axis
 LINE = 100  # columns of a printed chip
 
-
-class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A number with its evidence."""
-
-    value: float
-    kind: Kind
-    source: Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    value: int
-    kind: Kind
-    source: Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    columns: _Whole
-    rows: _Whole
-    cores_per_tile: _Whole
-    dead_cores: tuple[int, ...] = ()
-    dead_links: tuple[LinkName, ...] = ()
-    link_bits: _Whole | None = None
-    packet_bits: _Whole | None = None
-    buffer: _Whole | None = None
-
-
-class _Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    neurons: _Whole
-    synapse_bits: _Whole
-    axons_in: _Whole
-    axons_out: _Whole
-    accumulator_bits: _Whole
-    axon_entry_bits: _Whole
-    index_bits: _Whole
-    weight_bits: _Whole | None = None
-    queue: _Whole | None = None
-
-
-class _Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    tick_s: Fact
-    frames_in_flight: _Whole
-    axon: _Whole | None = None
-    synapse: _Whole | None = None
-    synapse_lanes: _Whole | None = None
-    neuron: _Whole | None = None
-    neuron_lanes: _Whole | None = None
-    spike: _Whole | None = None
-    hop_x: _Whole | None = None
-    hop_y: _Whole | None = None
-    hop_local: _Whole | None = None
-    link: _Whole | None = None
-    inject: _Whole | None = None
-    barrier: _Whole | None = None
-
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    description: str
-    sync: Sync
-    storage: Storage
-    kernels: Kernels
-    dataflow: Dataflow
-    mesh: _Mesh
-    core: _Core
-    times: _Times
-    routing: Routing = "unicast"
-
-
-TABLES: dict[str, type[msgspec.Struct]] = {"mesh": _Mesh, "core": _Core, "times": _Times}
-_PLAIN_TIMES = ("tick_s", "synapse_lanes", "neuron_lanes", "frames_in_flight")
 Ticks = int | None  # None where nothing is published
-
-
-def _field_of(table: str, key: str) -> str:
-    """Field of :class:`Chip` that a key of the file stands for."""
-    return f"{key}_ticks" if table == "times" and key not in _PLAIN_TIMES else key
-
-
-DEAD = ("dead_cores", "dead_links")  # lists, not numbers with evidence
-
-# Field of Chip -> dotted key in the file, of every number.
-KEYS = {
-    _field_of(table, key): f"{table}.{key}"
-    for table, kind in TABLES.items()
-    for key in kind.__struct_fields__
-    if key not in DEAD
-}
-# What may be left out: needed by the timed mode alone.
-_ALWAYS = ("times.tick_s", "times.frames_in_flight")
-TIMES = tuple(n for n, key in KEYS.items() if key.startswith("times.") and key not in _ALWAYS)
-# Limits that a chip need not have.
-BOUNDS = ("link_bits", "packet_bits", "buffer", "queue", "weight_bits")
-# Least and most of every whole number; ticks are 0 … 2**30, all others 1 … 2**40.
-_RANGES = {
-    name: (0, 1 << 30) if name.endswith("_ticks") else (1, 1 << 40)
-    for name in KEYS
-    if name != "tick_s"
-} | {
-    "columns": (1, 1024),
-    "rows": (1, 1024),
-    "accumulator_bits": (1, 32),
-    "index_bits": (0, 64),
-    "weight_bits": (1, 16),
-    "frames_in_flight": (1, 64),
-    "packet_bits": (1, 1 << 15),
-    "buffer": (1, 1 << 20),
-    "queue": (1, 1 << 20),
-}
-_CHOICES = {
-    "sync": Sync,
-    "storage": Storage,
-    "kernels": Kernels,
-    "dataflow": Dataflow,
-    "routing": Routing,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +54,8 @@ class Times:
     link: int
     inject: int
     barrier: int
-
-
-_TIMES = tuple(Times.__dataclass_fields__)
+    board_hop: int
+    board_link: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,15 +85,26 @@ class Chip:
     :attr:`packet_flits` flits, each of which keeps a link busy for ``link``; a
     chip that does not say sends packets of one flit.  ``buffer`` is how many
     packets fit at the end of a link and in the outbox of a core, ``queue``
-    how many wait in a core; None: any number.  A synapse holds weights of at
-    most ``weight_bits``; None: of any levels.
+    how many wait in a core; None: any number.  A synapse holds weights of
+    at most ``weight_bits``; None: of any levels.
+
+    With ``board_columns`` × ``board_rows`` equal chips joined at their edges the
+    mesh is that of all of them: cores, tiles and links are numbered over the whole
+    board.  A link from chip to chip takes ``board_hop`` ticks, is busy for
+    ``board_link`` ticks a flit, and its flits have ``board_link_bits`` (None: as
+    ``link_bits``).
+
+    Inputs enter at the tiles ``ports``, by default at (0, 0): input neuron i at
+    number i modulo the ports.  Every ``inject`` ticks each port sends ``port_rate``
+    packets (None: one).
 
     Raises
     ------
     ChipError
         A number out of range, an unknown choice, a mesh of more than 2**20
-        cores, index bits with dense storage, a dead core or link that is not
-        there; names the key.
+        cores or 1024 tiles along an axis, index bits with dense storage, a dead
+        core or link that is not there, a port outside the mesh, on a dead tile
+        or named twice; names the key.
     """
 
     name: str
@@ -265,6 +144,13 @@ class Chip:
     buffer: int | None = None
     queue: int | None = None
     weight_bits: int | None = None
+    board_columns: int | None = None
+    board_rows: int | None = None
+    board_hop_ticks: Ticks = None
+    board_link_ticks: Ticks = None
+    board_link_bits: int | None = None
+    ports: tuple[TileName, ...] = ()
+    port_rate: int | None = None
     routing: Routing = "unicast"
     facts: dict[str, Fact] = field(default_factory=dict, repr=False, compare=False)
     text: str = field(default="", repr=False, compare=False)
@@ -273,12 +159,12 @@ class Chip:
         name = self.name
         if not isinstance(name, str) or not 1 <= len(name) <= 64 or not name.isprintable():
             raise ChipError(f"chip name is {name!r}; use 1 to 64 printable characters")
-        for key, choices in _CHOICES.items():
+        for key, choices in CHOICES.items():
             if getattr(self, key) not in get_args(choices):
                 raise ChipError(
                     f"{key} is {getattr(self, key)!r}; choose {' or '.join(get_args(choices))}"
                 )
-        for name, (least, most) in _RANGES.items():
+        for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             if value is None and name in (*TIMES, *BOUNDS):
                 continue
@@ -290,6 +176,11 @@ class Chip:
             raise ChipError(f"times.tick_s is {self.tick_s!r}; it must be above 0 and at most 1 s")
         if self.cores > MAX_CORES:
             raise ChipError(f"the mesh has {self.cores} cores; at most {MAX_CORES} are simulated")
+        for axis, tiles in (("columns", self.mesh_columns), ("rows", self.mesh_rows)):
+            if tiles > MOST_TILES:
+                raise ChipError(
+                    f"the board has {tiles} {axis} of tiles; at most {MOST_TILES} are simulated"
+                )
         if self.storage == "dense" and self.index_bits:
             raise ChipError(
                 f"core.index_bits is {self.index_bits}, but dense storage has no index; "
@@ -297,6 +188,7 @@ class Chip:
             )
         object.__setattr__(self, "dead_cores", self._dead())
         object.__setattr__(self, "dead_links", self._dead_links())
+        object.__setattr__(self, "ports", self._ports())
         object.__setattr__(self, "facts", self._facts_now())
 
     def _dead(self) -> tuple[int, ...]:
@@ -317,15 +209,51 @@ class Chip:
                     f"{', '.join(LINK_SIDES)}"
                 )
             x, y = (_whole(place, "mesh.dead_links") for place in link[:2])
-            step_x, step_y = _STEPS[LINK_SIDES.index(link[2])]
+            step_x, step_y = STEPS[LINK_SIDES.index(link[2])]
             ends = ((x, y), (x + step_x, y + step_y))
-            if not all(0 <= a < self.columns and 0 <= b < self.rows for a, b in ends):
+            if not all(map(self._has_tile, ends)):
                 raise ChipError(
                     f"mesh.dead_links has a link from tile {x},{y} to the {link[2]}; the mesh has "
-                    f"{self.columns} × {self.rows} tiles"
+                    f"{self.mesh_columns} × {self.mesh_rows} tiles"
                 )
             dead.append((x, y, str(link[2])))
         return tuple(sorted(set(dead)))
+
+    def _has_tile(self, tile: TileName) -> bool:
+        return 0 <= tile[0] < self.mesh_columns and 0 <= tile[1] < self.mesh_rows
+
+    def _ports(self) -> tuple[TileName, ...]:
+        ports: list[TileName] = []
+        for tile in self.ports:
+            if len(tile) != 2:
+                raise ChipError(f"ports.tiles has {tile!r}; give column and row of a tile")
+            x, y = (_whole(place, "ports.tiles") for place in tile)
+            if not self._has_tile((x, y)):
+                raise ChipError(
+                    f"ports.tiles names tile {x},{y}; the mesh has {self.mesh_columns} × "
+                    f"{self.mesh_rows} tiles"
+                )
+            if (x, y) in ports:
+                raise ChipError(f"ports.tiles names tile {x},{y} twice; name each port once")
+            if self._is_dead((x, y)):
+                raise ChipError(
+                    f"ports.tiles names tile {x},{y}, whose cores and links are all dead; put "
+                    "the port on another tile"
+                )
+            ports.append((x, y))
+        return tuple(ports)
+
+    def _is_dead(self, tile: TileName) -> bool:
+        """Whether nothing on the tile works and nothing leaves it."""
+        x, y = tile
+        first = (y * self.mesh_columns + x) * self.cores_per_tile
+        living = (
+            side
+            for side, (right, down) in zip(LINK_SIDES, STEPS)
+            if self._has_tile((x + right, y + down)) and (x, y, side) not in self.dead_links
+        )
+        cores = range(first, first + self.cores_per_tile)
+        return all(core in self.dead_cores for core in cores) and not any(living)
 
     def _facts_now(self) -> dict[str, Fact]:
         """Facts as given, but for numbers that differ from them by now."""
@@ -341,25 +269,67 @@ class Chip:
 
     @property
     def cores(self) -> int:
-        """Number of cores."""
-        return self.columns * self.rows * self.cores_per_tile
+        """Number of cores, on all chips together."""
+        return self.mesh_columns * self.mesh_rows * self.cores_per_tile
+
+    @property
+    def chips(self) -> int:
+        """Number of chips joined at their edges."""
+        return (self.board_columns or 1) * (self.board_rows or 1)
+
+    @property
+    def mesh_columns(self) -> int:
+        """Tiles in a row of the whole mesh, over all chips."""
+        return self.columns * (self.board_columns or 1)
+
+    @property
+    def mesh_rows(self) -> int:
+        """Rows of tiles of the whole mesh, over all chips."""
+        return self.rows * (self.board_rows or 1)
+
+    @property
+    def port_tiles(self) -> tuple[TileName, ...]:
+        """(column, row) of every input port."""
+        return self.ports or ((0, 0),)
+
+    @cached_property
+    def cut_off(self) -> tuple[TileName, ...]:
+        """Tiles that dead links leave without a way from a port, or to and from the others."""
+        if not self.dead_links:
+            return ()
+        size = (self.mesh_columns, self.mesh_rows)
+        return cut_off(size, self.dead_links, self.port_tiles)
+
+    @cached_property
+    def unusable_cores(self) -> tuple[int, ...]:
+        """Cores that hold nothing: dead ones, and those on tiles that are cut off."""
+        first = [(y * self.mesh_columns + x) * self.cores_per_tile for x, y in self.cut_off]
+        cores = (core for tile in first for core in range(tile, tile + self.cores_per_tile))
+        return tuple(sorted({*self.dead_cores, *cores}))
 
     @property
     def working_cores(self) -> int:
-        """Number of cores that are not dead."""
-        return self.cores - len(self.dead_cores)
+        """Number of cores that may hold a slice."""
+        return self.cores - len(self.unusable_cores)
 
     @property
     def packet_flits(self) -> int:
         """Flits of one packet."""
-        if self.packet_bits is None or self.link_bits is None:
-            return 1
-        return -(-self.packet_bits // self.link_bits)
+        return self._flits(self.link_bits)
+
+    @property
+    def board_flits(self) -> int:
+        """Flits of one packet on a link from chip to chip."""
+        return self._flits(self.board_link_bits or self.link_bits)
+
+    def _flits(self, bits: int | None) -> int:
+        return 1 if self.packet_bits is None or bits is None else -(-self.packet_bits // bits)
 
     @property
     def unpublished(self) -> tuple[str, ...]:
         """Dotted keys of the times that are not known."""
-        return tuple(KEYS[name] for name in TIMES if getattr(self, name) is None)
+        needed = TIMES + (("board_hop_ticks", "board_link_ticks") if self.chips > 1 else ())
+        return tuple(KEYS[name] for name in needed if getattr(self, name) is None)
 
     def times(self) -> Times:
         """Every time of a chip on which a run in time is possible.
@@ -381,12 +351,17 @@ class Chip:
                 f"chip {self.name!r} publishes no {missing[0]}{more}; mode 'timed' needs it: "
                 "use mode 'count', or a chip file of your own with a value you assume"
             )
-        return Times(**{name: getattr(self, _field_of("times", name)) for name in _TIMES})
+        found = {KEYS[name].split(".")[1]: getattr(self, name) for name in TIMES}
+        return Times(
+            **found,
+            board_hop=self.board_hop_ticks or 0,
+            board_link=self.board_link_ticks or 0,
+        )
 
     def tile(self, core: int) -> tuple[int, int]:
         """(column, row) of the tile a core sits on; cores count along rows of tiles."""
         tile = core // self.cores_per_tile
-        return tile % self.columns, tile // self.columns
+        return tile % self.mesh_columns, tile // self.mesh_columns
 
     def __str__(self) -> str:
         head = (
@@ -395,11 +370,21 @@ class Chip:
             f"{self.storage} weights, {self.kernels} kernels, {self.dataflow} dataflow"
             f"{', multicast' if self.routing == 'multicast' else ''}"
         )
+        if self.chips > 1:
+            head += (
+                f"\n{self.board_columns or 1} × {self.board_rows or 1} such chips joined at their "
+                f"edges: {self.mesh_columns} × {self.mesh_rows} tiles, {self.cores} cores"
+            )
+        if self.ports:
+            head += "\ninput ports at tiles " + ", ".join(f"{x},{y}" for x, y in self.ports)
         if self.dead_cores:
             dead = f"dead cores: {', '.join(map(str, self.dead_cores))}"
             head += "\n" + textwrap.fill(dead, LINE, subsequent_indent="  ")
         if self.dead_links:
             dead = "dead links: " + ", ".join(f"{x},{y} {side}" for x, y, side in self.dead_links)
+            head += "\n" + textwrap.fill(dead, LINE, subsequent_indent="  ")
+        if self.cut_off:
+            dead = "tiles cut off by them: " + ", ".join(f"{x},{y}" for x, y in self.cut_off)
             head += "\n" + textwrap.fill(dead, LINE, subsequent_indent="  ")
         if self.unpublished:
             missing = f"not published, so no mode 'timed': {', '.join(self.unpublished)}"
@@ -416,90 +401,6 @@ class Chip:
             lines.append(f"{left}  {parts[0]}")
             lines += [" " * (len(left) + 2) + part for part in parts[1:]]
         return "\n".join(lines)
-
-
-def list_chips() -> list[str]:
-    """Names of the presets."""
-    return sorted(p.stem for p in PRESETS.glob("*.toml"))
-
-
-def load_chip(name: str | os.PathLike[str]) -> Chip:
-    """Read a chip from a TOML file or a preset by name.
-
-    Parameters
-    ----------
-    name : str or path
-        A file, or the name of a preset (:func:`list_chips`).
-
-    Returns
-    -------
-    Chip
-
-    Raises
-    ------
-    ChipError
-        Not found (lists the presets), not TOML, unknown or missing keys, or
-        values out of range; names the key.
-
-    Examples
-    --------
-    >>> load_chip("gxnor45").cores
-    256
-    """
-    check_path(name, "chip", ChipError)
-    path = Path(name)
-    try:
-        if not path.is_file():
-            if str(name) not in list_chips():
-                raise ChipError(
-                    f"no chip {str(name)!r}: no such file; presets are {', '.join(list_chips())}"
-                )
-            path = PRESETS / f"{name}.toml"
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ChipError(f"{path} has {size} bytes; a chip file has at most {MAX_FILE_BYTES}")
-        text = path.read_bytes().decode()
-        data = tomllib.loads(text)
-        if not data:
-            raise ChipError(f"{path} is empty")
-        parsed = msgspec.convert(data, _File)
-    except OSError as error:  # also a name too long, or a folder that may not be entered
-        raise ChipError(f"cannot read chip file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ChipError(f"{path} is not a TOML file: {error}") from None
-    except msgspec.ValidationError as error:
-        raise ChipError(f"{path}: {error}") from None
-    facts = {
-        f"{table}.{key}": msgspec.convert(entry, Fact)
-        for table in TABLES
-        for key, entry in data[table].items()
-        if key not in DEAD
-    }
-    try:
-        return _chip(parsed, facts, text)
-    except ChipError as error:
-        raise ChipError(f"{path}: {error}") from None
-
-
-def _chip(file: _File, facts: dict[str, Fact], text: str) -> Chip:
-    numbers: dict[str, Any] = {
-        name: None if (entry := getattr(getattr(file, table), key)) is None else entry.value
-        for name, (table, key) in ((name, key.split(".")) for name, key in KEYS.items())
-    }
-    return Chip(
-        name=file.name,
-        description=file.description,
-        sync=file.sync,
-        storage=file.storage,
-        kernels=file.kernels,
-        dataflow=file.dataflow,
-        routing=file.routing,
-        dead_cores=file.mesh.dead_cores,
-        dead_links=file.mesh.dead_links,
-        facts=facts,
-        text=text,
-        **numbers,
-    )
 
 
 def _whole(value: Any, key: str) -> int:
