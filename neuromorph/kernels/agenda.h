@@ -8,6 +8,7 @@
 #ifndef NEUROMORPH_AGENDA_H
 #define NEUROMORPH_AGENDA_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,7 +118,7 @@ typedef struct {
     uint32_t chunk_room, chunk_used, chunk_free; /* free ones are a list; 0 is no chunk */
     heap far;
     int64_t now;
-    uint32_t at;                   /* the next event in the first chunk of now */
+    const event *next, *end;       /* of now: the next event, and where its chunk ends so far */
     uint64_t added;
     int failed;
 } agenda;
@@ -131,12 +132,18 @@ static uint32_t new_chunk(agenda *a) {
     }
     if (a->chunk_used == a->chunk_room) {
         uint32_t room = a->chunk_room ? 2 * a->chunk_room : 64;
+        ptrdiff_t next = a->next ? (const char *)a->next - (const char *)a->chunks : 0;
+        ptrdiff_t end = a->next ? (const char *)a->end - (const char *)a->chunks : 0;
         chunk *more = room ? realloc(a->chunks, (size_t)room * sizeof(chunk)) : NULL;
         if (!more) {
             a->failed = 1;
             return 0;
         }
         if (!a->chunk_room) a->chunk_used = 1;
+        if (a->next) {
+            a->next = (const event *)((const char *)more + next);
+            a->end = (const event *)((const char *)more + end);
+        }
         a->chunks = more;
         a->chunk_room = room;
     }
@@ -190,7 +197,7 @@ static int agenda_advance(agenda *a) {
         a->filled[word] &= ~(1ull << (i & 63));
         if (!a->filled[word]) a->words &= ~(1ull << word);
     }
-    a->at = 0;
+    a->next = a->end = NULL;
     if (a->words) {
         uint64_t later = a->filled[word] & (~0ull << (i & 63));
         if (!later) {
@@ -211,21 +218,30 @@ static int agenda_advance(agenda *a) {
     return 1;
 }
 
-static inline const event *agenda_take(agenda *a) {
+/* The chunk at hand is read to where it ended: on, to what was added since. */
+static const event *agenda_more(agenda *a) {
     bucket *b = &a->buckets[a->now & (AGENDA_TICKS - 1)];
-    if (b->first == b->last || !b->used) {
-        if (a->at == b->used) {
-            if (!agenda_advance(a)) return NULL;
-            b = &a->buckets[a->now & (AGENDA_TICKS - 1)];
+    if (b->used && a->next) {
+        const event *first = a->chunks[b->first].events;
+        if (b->first != b->last && a->next == first + CHUNK_EVENTS) {
+            uint32_t c = b->first;
+            b->first = a->chunks[c].next;
+            a->chunks[c].next = a->chunk_free;
+            a->chunk_free = c;
+            a->next = first = a->chunks[b->first].events;
         }
-    } else if (a->at == CHUNK_EVENTS) {
-        uint32_t c = b->first;
-        b->first = a->chunks[c].next;
-        a->chunks[c].next = a->chunk_free;
-        a->chunk_free = c;
-        a->at = 0;
+        a->end = first + (b->first == b->last ? b->used : CHUNK_EVENTS);
+        if (a->next != a->end) return a->next++;
     }
-    return &a->chunks[b->first].events[a->at++];
+    if ((a->next || !b->used) && !agenda_advance(a)) return NULL;
+    b = &a->buckets[a->now & (AGENDA_TICKS - 1)];
+    a->next = a->chunks[b->first].events;
+    a->end = a->next + (b->first == b->last ? b->used : CHUNK_EVENTS);
+    return a->next++;
+}
+
+static inline const event *agenda_take(agenda *a) {
+    return a->next != a->end ? a->next++ : agenda_more(a);
 }
 
 static void agenda_free(agenda *a) {

@@ -80,7 +80,7 @@ typedef struct {
     int32_t buffer, queue;         /* packets; 0: without limit */
     int32_t first_port;            /* rows from here on are input ports, like row 0 */
     const int32_t *link_ticks;     /* (tiles, 4): ticks to cross each link */
-    const int64_t *link_busy;      /* (tiles, 4): ticks a packet keeps it busy; NULL: link × flits */
+    const int64_t *link_busy;      /* (tiles, 4): ticks a packet takes it; NULL: link × flits */
     const tm_node *nodes;          /* NULL: every packet goes straight to one row */
     const int32_t *node_rows;
 } tm_chip;

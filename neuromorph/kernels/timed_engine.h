@@ -101,7 +101,7 @@ static inline void depart(tm_run *r, int64_t tick, int32_t p, event e) {
     q->sent = tick;
     q->number = r->sent++;
     e.about = (uint32_t)p;
-    if (q->node < 0) hop(r, tick, &e);
+    if (q->node < 0) hop(r, tick, &e, 0);
     else fork_at(r, tick, e);
 }
 
@@ -370,9 +370,7 @@ static int64_t events_recorded(const tm_run *r) {
     return events;
 }
 
-static int advance(tm_run *r, tm_recording *made, int64_t events) {
-    r->recording = made;
-    made->packets_made = made->hops_made = 0;
+static ALWAYS_INLINE int advance_as(tm_run *r, int64_t events, int plain) {
     for (int64_t left = 0;; left--) {
         if (left == 0) {
             if (r->failed || r->agenda.failed) return TM_NO_MEMORY;
@@ -390,7 +388,7 @@ static int advance(tm_run *r, tm_recording *made, int64_t events) {
         }
         int64_t tick = r->agenda.now;
         if (e->what == HOP) {
-            hop(r, tick, e);
+            hop(r, tick, e, plain);
             continue;
         }
         int32_t about = (int32_t)e->about;
@@ -404,6 +402,13 @@ static int advance(tm_run *r, tm_recording *made, int64_t events) {
             else emit_if_room(r, tick, about);
         }
     }
+}
+
+static int advance(tm_run *r, tm_recording *made, int64_t events) {
+    r->recording = made;
+    made->packets_made = made->hops_made = 0;
+    int plain = !r->limited && !r->chip.nodes && !r->chip.link_busy && !made->hop_room;
+    return plain ? advance_as(r, events, 1) : advance_as(r, events, 0);
 }
 
 static int64_t frames_done(const tm_run *r) { return r->frames_done; }

@@ -159,9 +159,10 @@ static void record_hop(tm_run *r, int64_t tick, uint64_t number, uint32_t router
 /* --- links */
 
 /* The head of a packet starts over a link, after `waited` ticks at its router.
- * The last link leads into the core at once, unless there has to be room. */
+ * The last link leads into the core at once, unless there has to be room.
+ * `plain`, known when compiled: no bounds, no trees, no board, no records. */
 static ALWAYS_INLINE void cross(tm_run *r, int64_t tick, int64_t waited, const event *at,
-                                int64_t link) {
+                                int64_t link, int plain) {
     static const int64_t step[4] = {1, -1, 1 << 16, -(1 << 16)};
     uint64_t way = at->way + (uint64_t)step[link & 3];
     uint32_t about = at->about;
@@ -170,17 +171,18 @@ static ALWAYS_INLINE void cross(tm_run *r, int64_t tick, int64_t waited, const e
     l->packets++;
     l->waited += waited;
     l->longest = waited > l->longest ? (uint32_t)waited : l->longest;
-    if (r->recording->hop_room)
+    if (!plain && r->recording->hop_room)
         record_hop(r, tick, r->packets[about].number, (uint32_t)(link >> 2), link & 3, waited);
-    int over = !r->limited && (uint32_t)way == way >> 32 &&
-               (!r->chip.nodes || r->packets[about].node < 0);
+    int over = (uint32_t)way == way >> 32;
+    if (!plain)
+        over = over && !r->limited && (!r->chip.nodes || r->packets[about].node < 0);
     event next = {way, about, over ? DELIVER : HOP, flits};
     agenda_add(&r->agenda, tick + waited + l->ticks + (over ? r->chip.hop_local : 0), next);
 }
 
 /* Ticks that a packet keeps a link busy. */
-static ALWAYS_INLINE int64_t busy_for(const tm_run *r, int64_t link, uint16_t flits) {
-    return r->chip.link_busy ? r->chip.link_busy[link] : (int64_t)r->chip.link * flits;
+static ALWAYS_INLINE int64_t busy_for(const tm_run *r, int64_t link, uint16_t flits, int plain) {
+    return plain || !r->chip.link_busy ? (int64_t)r->chip.link * flits : r->chip.link_busy[link];
 }
 
 static void start(tm_run *r, int64_t tick, int64_t link, int32_t p) {
@@ -191,8 +193,8 @@ static void start(tm_run *r, int64_t tick, int64_t link, int32_t p) {
     g->gives_back = q->holds;
     q->holds = link;
     event done = {0, (uint32_t)link, LINK_FREE, 0};
-    agenda_add(&r->agenda, tick + busy_for(r, link, q->at.flits), done);
-    cross(r, q->since, tick - q->since, &q->at, link);
+    agenda_add(&r->agenda, tick + busy_for(r, link, q->at.flits, 0), done);
+    cross(r, q->since, tick - q->since, &q->at, link, 0);
 }
 
 static void try_link(tm_run *r, int64_t tick, int64_t link) {
@@ -259,7 +261,7 @@ static ALWAYS_INLINE int64_t router_of(const tm_run *r, uint64_t way) {
 static void fork_at(tm_run *r, int64_t tick, event e);
 
 /* The head of a packet is at a router: x first, then y. */
-static ALWAYS_INLINE void hop(tm_run *r, int64_t tick, const event *e) {
+static ALWAYS_INLINE void hop(tm_run *r, int64_t tick, const event *e, int plain) {
     uint64_t way = e->way;
     int32_t x = (uint16_t)way, y = (uint16_t)(way >> 16);
     int32_t to_x = (uint16_t)(way >> 32), to_y = (uint16_t)(way >> 48);
@@ -267,15 +269,15 @@ static ALWAYS_INLINE void hop(tm_run *r, int64_t tick, const event *e) {
     int side = 2 * turn + (turn ? y > to_y : x > to_x);
     int64_t link = ((int64_t)y * r->chip.columns + x) * 4 + side;
     if (turn && y == to_y) {
-        if (r->chip.nodes && r->packets[e->about].node >= 0) fork_at(r, tick, *e);
+        if (!plain && r->chip.nodes && r->packets[e->about].node >= 0) fork_at(r, tick, *e);
         else at_core(r, tick, *e);
         return;
     }
-    if (!r->limited) {
+    if (plain || !r->limited) {
         mesh_link *l = &r->links[link];
         int64_t begin = tick > l->free_at ? tick : l->free_at;
-        l->free_at = begin + busy_for(r, link, e->flits);
-        cross(r, tick, begin - tick, e, link);
+        l->free_at = begin + busy_for(r, link, e->flits, plain);
+        cross(r, tick, begin - tick, e, link, plain);
         return;
     }
     packet *q = &r->packets[e->about];
@@ -300,7 +302,7 @@ static void go_on(tm_run *r, int64_t tick, event e, const tm_node *from, int32_t
         else q->node = number;
     }
     e.way = way_from(from->x, from->y, to->x, to->y);
-    hop(r, tick, &e);
+    hop(r, tick, &e, 0);
 }
 
 /* The head of a packet is at a node of its tree: on from there, as copies if there are several. */
