@@ -193,7 +193,7 @@ class Layer:
         by_output: bool | None = None,
     ) -> None:
         self.index, self.inputs = index, np.ascontiguousarray(inputs, np.int16)
-        engine = counting._Engine(mapping)
+        engine = counting._chain_of(mapping, 0)
         tally = counting.count(mapping, inputs)
         for i, levels in enumerate([self.inputs, *tally.levels]):
             engine.costs.see(i, levels)

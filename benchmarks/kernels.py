@@ -224,8 +224,8 @@ def cnn_case(density, number, batch=512):
                 ours, theirs.reshape(batch, -1).contiguous().numpy().astype(np.int8)
             )
         assert np.array_equal(tally.outputs, outputs.numpy().astype(np.int32))
-    kernel, by_output = counting._engine(mapping).choose(batch)
-    plan = counting._engine(mapping).plan(kernel, by_output)
+    kernel, by_output = counting._chain_of(mapping, 0).choose(batch)
+    plan = counting._chain_of(mapping, 0).plan(kernel, by_output)
     results = []
     for i, s in enumerate(network.stages):
         r = dict.fromkeys(("levels8", "levels16", "sums", "neuron_events"))

@@ -53,8 +53,8 @@ def set_up(weights, inputs):
     counting.count(roomy_mapping(network([w[:64, :64].copy() for w in weights])), inputs[:, :64])
     start = time.thread_time()
     mapping = roomy_mapping(network(weights))
-    kernel, by_output = counting._engine(mapping).choose(len(inputs[:512]))
-    counting._engine(mapping).plan(kernel, by_output)
+    kernel, by_output = counting._chain_of(mapping, 0).choose(len(inputs[:512]))
+    counting._chain_of(mapping, 0).plan(kernel, by_output)
     seconds = time.thread_time() - start
     tracemalloc.start()
     again = roomy_mapping(network(weights))
@@ -70,7 +70,7 @@ def kernel_clock(mapping, inputs):
     works = []
     for start in range(0, len(inputs), 512):
         part = np.ascontiguousarray(inputs[start : start + 512])
-        engine = counting._engine(mapping)
+        engine = counting._chain_of(mapping, 0)
         kernel, by_output = engine.choose(len(part))
         works.append((engine.plan(kernel, by_output), kernel, by_output, part))
     stages = mapping.network.stages

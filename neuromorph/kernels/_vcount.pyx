@@ -6,7 +6,7 @@ here every array is typed, and shapes are compared once before the loop.  Runs
 without the GIL.
 """
 
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -40,7 +40,7 @@ cdef extern from "vcount.h" nogil:
         const int8_t *directions
         int32_t largest
         int32_t pool_height, pool_width, pool_stride_y, pool_stride_x
-        const uint8_t *minimum
+        const uint64_t *minimum
         int32_t output_height, output_width
         int32_t next_planes, next_channel, next_row, next_column, next_corner
         const int32_t *slice_of
@@ -56,6 +56,7 @@ cdef extern from "vcount.h" nogil:
 
     ctypedef struct vc_kernel:
         int32_t lanes
+        int32_t halves
         int64_t (*scratch_bytes)(const vc_layer *, int32_t, int32_t) noexcept nogil
         void (*run)(const vc_layer *, int32_t, const int16_t *, int32_t, char *) noexcept nogil
         const char *name
@@ -87,6 +88,12 @@ cdef const uint8_t *_uint8(object array, list keep) except? NULL:
     return &view[0] if view.shape[0] else NULL
 
 
+cdef const uint64_t *_uint64(object array, list keep) except? NULL:
+    cdef const uint64_t[::1] view = array
+    keep.append(array)
+    return &view[0] if view.shape[0] else NULL
+
+
 cdef const char *_vectors(object array, list keep) except? NULL:
     """Start of vectors; aligned for every width."""
     cdef const uint8_t *start = _uint8(array, keep)
@@ -110,6 +117,11 @@ cdef class Kernel:
     def lanes(self):
         """Samples in one block."""
         return self.kernel.lanes
+
+    @property
+    def halves(self):
+        """Whether lists hold the first vector of pairs only (``pair_list`` of the C source)."""
+        return bool(self.kernel.halves)
 
     @property
     def name(self):
@@ -163,7 +175,7 @@ cdef class Plan:
             l.directions = _int8(d["directions"], keep)
             l.largest = d["largest"]
             l.pool_height, l.pool_width, l.pool_stride_y, l.pool_stride_x = d["pool"]
-            l.minimum = _uint8(d["minimum"], keep)
+            l.minimum = _uint64(d["minimum"], keep)
             l.output_height, l.output_width = d["outputs"]
             l.next_planes, l.next_channel, l.next_row, l.next_column, l.next_corner = d["next"]
             l.slice_of = _int32(d["slice_of"], keep)

@@ -76,16 +76,16 @@ class _Engine:
     def __init__(self, stages: Sequence[Stage], numbers: Sequence[Numbers]) -> None:
         self.stages, self.numbers = stages, numbers
         self.costs = Costs(stages)
-        self.plans: dict[int, NetworkPlan] = {}
+        self.plans: dict[str, NetworkPlan] = {}
         self.parts: dict[tuple[int, Range], _Engine] = {}
         self.lock = Lock()
 
     def plan(self, kernel: Kernel, by_output: list[bool]) -> Plan:
         """The plan for a vector width, ready for these orientations."""
         with self.lock:
-            if kernel.lanes not in self.plans:
-                self.plans[kernel.lanes] = NetworkPlan(self.stages, self.numbers, kernel)
-            return self.plans[kernel.lanes].prepare(by_output)
+            if kernel.name not in self.plans:
+                self.plans[kernel.name] = NetworkPlan(self.stages, self.numbers, kernel)
+            return self.plans[kernel.name].prepare(by_output)
 
     def part(self, mapping: Mapping, index: int, heard: Range) -> _Engine:
         """The engine of a layer with a part of its fan-in."""

@@ -30,7 +30,7 @@ class NetworkPlan:
     """Layers that follow each other for one vector width."""
 
     def __init__(self, stages: Sequence[Stage], numbers: Sequence[Numbers], kernel: Kernel) -> None:
-        self.stages, self.numbers, self.lanes = stages, numbers, int(kernel.lanes)
+        self.stages, self.numbers, self.kernel = stages, numbers, kernel
         followers = [*stages[1:], _listener(stages[-1])]
         layers = [_layer(s, f, *n) for s, f, n in zip(stages, followers, self.numbers)]
         if (sink := followers[-1]) is not None:
@@ -39,11 +39,12 @@ class NetworkPlan:
 
     def prepare(self, by_output: list[bool]) -> Plan:
         """The plan, ready for these orientations."""
+        lanes = int(self.kernel.lanes)
         for i, (stage, wanted) in enumerate(zip(self.stages, by_output)):
             if wanted and not self.plan.outputs[i]:
-                self.plan.give_outputs(i, _over_outputs(stage, self.numbers[i][0], self.lanes))
+                self.plan.give_outputs(i, _over_outputs(stage, self.numbers[i][0], lanes))
             elif not wanted and not self.plan.samples[i]:
-                self.plan.give_samples(i, _over_samples(stage, self.lanes))
+                self.plan.give_samples(i, _over_samples(stage, lanes, self.kernel.halves))
         return self.plan
 
 
@@ -75,7 +76,7 @@ def _sink(listener: Stage) -> dict[str, Any]:
         "thresholds": none32,
         "directions": none8,
         "pool": (0, 0, 1, 1),
-        "minimum": none8.view(np.uint8),
+        "minimum": np.zeros(0, np.uint64),
         "outputs": (0, 0),
         "next": (0, 0, 0, 0, 0),
         "slice_of": none32,
@@ -144,13 +145,20 @@ def _layer(
         "directions": none8 if stage.directions is None else stage.directions,
         "largest": largest,
         "pool": (0, 0, 1, 1) if p is None else (*p.size, *p.stride),
-        "minimum": none8.view(np.uint8) if p is None else p.minimum.view(np.uint8),
+        "minimum": np.zeros(0, np.uint64) if p is None else _words(p.minimum),
         "outputs": stage.output_shape[1:],
         "next": (planes, *steps, corner),
         "slice_of": slice_of,
         "slices": slices,
         "slice_bits": max(8, per_slice.bit_length()),
     }
+
+
+def _words(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Bits packed into 64-bit words, and a spare word."""
+    packed = np.zeros(8 * (len(bits) // 64 + 2), np.uint8)
+    packed[: -(-len(bits) // 8)] = np.packbits(bits, bitorder="little")
+    return packed.view(np.uint64)
 
 
 def _largest(stage: Stage) -> int:
@@ -187,7 +195,7 @@ def part_of(stage: Stage, heard: Range) -> Stage:
 # --- lanes = samples
 
 
-def _over_samples(stage: Stage, lanes: int) -> dict[str, Any]:
+def _over_samples(stage: Stage, lanes: int, halves: bool) -> dict[str, Any]:
     """Lists of the non-zero weights of every neuron."""
     value_planes, weight_planes = _planes(stage)
     _, height, width = _padded(stage)
@@ -200,12 +208,17 @@ def _over_samples(stage: Stage, lanes: int) -> dict[str, Any]:
     row_of = (channel * height + ky * stage.dilation[0]) * width + kx * stage.dilation[1]
     vector = lanes // 8
     offset = (row_of * 2 * value_planes * vector).astype(np.uint32)
-    taps, lists = _lists(
-        offset[(w * sign >> b & 1 == 1) & (w * sign > 0)]
-        for w in flat
-        for b in range(weight_planes)
-        for sign in (1, -1)
-    )
+
+    def pair(weights: NDArray[np.int16], bit: int) -> Iterator[NDArray[np.uint32]]:
+        chosen = np.abs(weights) >> bit & 1 == 1
+        for sign in (1, -1):
+            agrees = weights * sign > 0
+            if halves:
+                yield offset[chosen & agrees]
+            else:
+                yield (offset + np.where(agrees, 0, vector).astype(np.uint32))[chosen]
+
+    taps, lists = _lists(part for w in flat for b in range(weight_planes) for part in pair(w, b))
     event_rows, event_lists = np.zeros(0, np.uint32), np.zeros(0, np.int32)
     if not _fused(stage):
         each = (row_of * (stage.spikes_per_input + 1) * vector).astype(np.uint32)
@@ -242,11 +255,11 @@ def _over_outputs(stage: Stage, slice_of: NDArray[np.int32], lanes: int) -> dict
         tiles = -(-width // max(1, min(width, lanes // channels, TILE_LIMIT)))
         tile = -(-width // tiles)
         window = (tile - 1) * stride[1] + stage.extent[1]
-        spread = np.zeros((arriving, kernel_height, window, channels, tile), weights.dtype)
+        spread = np.zeros((kernel_height, window, arriving, tile, channels), weights.dtype)
         for x in range(tile):
             seen = slice(x * stride[1], x * stride[1] + stage.extent[1], stage.dilation[1])
-            spread[:, :, seen, :, x] = weights.transpose(1, 2, 3, 0)
-        spread = spread.reshape(-1, channels * tile)
+            spread[:, seen, :, x] = weights.transpose(2, 3, 1, 0)
+        spread = spread.reshape(-1, tile * channels)
     blocks = -(-channels * tile // lanes)
     masks = _slice_masks(slice_of.reshape(stage.sum_shape), tile, tiles, lanes)
     return {
@@ -294,11 +307,11 @@ def _table(stage: Stage, spread: NDArray[Any], blocks: int, lanes: int) -> NDArr
     ]
     if not fused:
         pairs.append((magnitude != 0, magnitude == 1))
-    table = _aligned((blocks, len(pairs), rows + 1, 2, lanes // 8))
+    table = _aligned((blocks, len(pairs), rows, 2, lanes // 8))
     for part, pair in enumerate(pairs):
         for sign, bits in enumerate(pair):
             vectors = _vectors(bits, lanes).reshape(rows, blocks, lanes // 8)
-            table[:, part, :rows, sign] = vectors.transpose(1, 0, 2)
+            table[:, part, :, sign] = vectors.transpose(1, 0, 2)
     return table.reshape(-1)
 
 
@@ -310,7 +323,7 @@ def _limits(stage: Stage, tile: int, blocks: int, lanes: int) -> NDArray[np.uint
     bits = (largest + 1).bit_length() + 1
     limits = np.full((blocks * lanes, stage.thresholds.shape[1]), largest + 1, np.int64)
     clipped = np.clip(stage.thresholds.astype(np.int64), -largest, largest + 1)
-    limits[: len(clipped) * tile] = np.repeat(clipped, tile, axis=0)
+    limits[: len(clipped) * tile] = np.tile(clipped, (tile, 1))
     limits ^= 1 << (bits - 1)
     sliced = (limits.T[:, None, :] >> np.arange(bits)[:, None]) & 1 == 1
     vectors = _vectors(sliced, lanes).reshape(-1, bits, blocks, lanes // 8)
@@ -327,9 +340,9 @@ def _slice_masks(slice_of: NDArray[np.int32], tile: int, tiles: int, lanes: int)
     starts, slices, rows = [0], [], []
     for y in range(height):
         for t in range(tiles):
-            here = np.full((channels, tile), -1, np.int32)
-            columns = slice_of[:, y, t * tile : (t + 1) * tile]
-            here[:, : columns.shape[1]] = columns
+            here = np.full((tile, channels), -1, np.int32)
+            columns = slice_of[:, y, t * tile : (t + 1) * tile].T
+            here[: len(columns)] = columns
             flat = np.full(blocks * lanes, -1, np.int32)
             flat[: here.size] = here.ravel()
             for block in flat.reshape(blocks, lanes):

@@ -16,8 +16,9 @@
  *   lanes = outputs   A row is an arriving neuron, in the lanes its weights to
  *                     the outputs; the list of a sample holds its non-zero
  *                     levels (levels at rest cost nothing).  In a convolution
- *                     the lanes are channels times a tile of output columns,
- *                     and there is a list for each output row and tile.
+ *                     the lanes are a tile of output columns times channels.
+ *                     A list is made for each input row and tile; that of an
+ *                     output row is those of its input rows end to end.
  *
  * Between layers levels are kept in "rows" (lanes = samples) or in "lines":
  * for each sample and plane one string of bits over the neurons in C order.
@@ -46,17 +47,17 @@ typedef struct {
     int32_t counter_bits, sum_bits, event_bits;
     int32_t most;           /* non-zero weights of a neuron, at most */
 
-    /* lanes = samples: for each (channel, magnitude bit) a list of taps of
-     * positive weights and one of negative weights, each times the direction; a
-     * tap is the byte offset 2 * value_planes * row * width of a vector, counted
-     * from the corner of the window */
+    /* lanes = samples: for each (channel, magnitude bit) two lists of taps, of the
+     * weights times the direction (see `pair_list`); a tap is the byte offset of a
+     * vector, 2 * value_planes * row + (second of the pair) vectors from the corner of
+     * the window */
     const int32_t *lists;   /* channels * weight_planes * 2 + 1 */
     const uint32_t *taps;
     /* not fused: for each channel the rows of non-zero weights, then of +-1 */
     const int32_t *event_lists; /* 2 * channels + 1 */
     const uint32_t *event_rows; /* byte offsets */
 
-    /* lanes = outputs: lane = channel * tile + column of the tile; a linear
+    /* lanes = outputs: lane = column of the tile * channels + channel; a linear
      * layer is a line of `window` neurons (the view of an image of one channel
      * and one row, which the kernel covers whole) */
     int32_t view_channels, view_height, view_width;
@@ -65,7 +66,7 @@ typedef struct {
     int32_t tile, tiles, window, blocks;
     /* (block, part, row, 2) vectors: parts are the magnitude bits of the
      * weights (positive, negative) and, not fused, (non-zero, +-1); rows are
-     * (view channel, kernel row, column of the window) and one of zeros */
+     * (kernel row, column of the window, view channel) */
     const char *table;
     const char *limits;     /* (block, step, sum bit) vectors: thresholds, sign bit flipped */
     const int32_t *mask_lists; /* (row, tile, block) + 1: which entries */
@@ -80,7 +81,7 @@ typedef struct {
     int32_t largest;                /* no sum exceeds this magnitude */
     /* pool: size 0: none */
     int32_t pool_height, pool_width, pool_stride_y, pool_stride_x;
-    const uint8_t *minimum;
+    const uint64_t *minimum; /* a bit a channel: the pool takes the least; and a spare word */
     int32_t output_height, output_width;
     /* where the levels go in the next layer's (or sink's) padded image: planes of a level,
      * distance of channels, rows and columns, place of the first one */
@@ -100,6 +101,7 @@ typedef struct {
 
 typedef struct {
     int32_t lanes;
+    int32_t halves; /* lists hold the first vector of pairs only */
     /* bytes of scratch that run() wants for a block of that many samples */
     int64_t (*scratch_bytes)(const vc_layer *layers, int32_t count, int32_t samples);
     /* one block of at most `lanes` samples through all layers;

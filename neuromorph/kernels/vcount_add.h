@@ -33,16 +33,18 @@ INLINE vec majority(vec a, vec b, vec c) { return (a & b) | ((a ^ b) & c); }
 #define ROWS_MAJORITY majority
 #include "vcount_rows.h"
 
-/* Lists come in two parts: entries that agree in sign with what a row holds,
- * and entries that do not.  `counter` keeps 2 * bits vectors. */
+/* Two lists for the two counters of a number.  Entries are rows that agree in
+ * sign with the list, each as its first or its second vector: `first` counts into
+ * P, `second` holds the other vectors of the same rows and counts into N. */
 typedef struct {
-    const uint32_t *plus, *minus;
-    int32_t plus_n, minus_n;
-} signed_list;
+    const uint32_t *first, *second;
+    int32_t first_n, second_n;
+} pair_list;
 
 #ifdef VC_HALVES
-/* The two planes of a row side by side are one vector of twice the width.  Its
- * counters for the two parts of a list are folded into P and N at the end. */
+/* The two planes of a row side by side are one vector of twice the width.  Here
+ * `first` lists the rows that agree in sign, `second` those that do not, all as
+ * their first vector; their counters are folded into P and N at the end. */
 typedef uint64_t wide __attribute__((vector_size(2 * VC_BYTES), aligned(2 * VC_BYTES), may_alias));
 INLINE wide wide_xor3(wide a, wide b, wide c) {
     return (wide)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
@@ -60,10 +62,10 @@ static void add_wide(const char *base, const uint32_t *taps, int32_t n, wide *co
     add_wide_rows(base, taps, n, counter, bits);
 }
 
-INLINE void add_pairs(const char *base, const signed_list *list, vec *counter, int bits) {
-    if (list->plus_n) add_wide(base, list->plus, list->plus_n, (wide *)counter, bits);
-    if (list->minus_n)
-        add_wide(base, list->minus, list->minus_n, (wide *)counter + bits, bits);
+INLINE void add_pairs(const char *base, const pair_list *list, vec *counter, int bits) {
+    if (list->first_n) add_wide(base, list->first, list->first_n, (wide *)counter, bits);
+    if (list->second_n)
+        add_wide(base, list->second, list->second_n, (wide *)counter + bits, bits);
 }
 
 /* Counters to P, then N. */
@@ -84,22 +86,16 @@ INLINE void fold_pairs(vec *counter, int bits) {
 #else
 /* P and N one after the other, in pieces whose rows stay in the first cache
  * from one pass to the other. */
-static void add_both(const char *base, const uint32_t *taps, int32_t n, vec *same, vec *other,
-                     int bits) {
+static void add_pairs(const char *base, const pair_list *list, vec *counter, int bits) {
     const int32_t piece = 8192 / VC_BYTES < 256 ? 8192 / VC_BYTES : 256;
-    for (; n > piece; n -= piece, taps += piece) {
-        add_rows(base, taps, piece, same, bits);
-        add_rows(base + VC_BYTES, taps, piece, other, bits);
+    const uint32_t *first = list->first, *second = list->second;
+    int32_t n = list->first_n;
+    for (; n > piece; n -= piece, first += piece, second += piece) {
+        add_rows(base, first, piece, counter, bits);
+        add_rows(base, second, piece, counter + bits, bits);
     }
-    add_rows(base, taps, n, same, bits);
-    add_rows(base + VC_BYTES, taps, n, other, bits);
-}
-
-INLINE void add_pairs(const char *base, const signed_list *list, vec *counter, int bits) {
-    if (list->plus_n)
-        add_both(base, list->plus, list->plus_n, counter, counter + bits, bits);
-    if (list->minus_n)
-        add_both(base, list->minus, list->minus_n, counter + bits, counter, bits);
+    add_rows(base, first, n, counter, bits);
+    add_rows(base, second, n, counter + bits, bits);
 }
 
 INLINE void fold_pairs(vec *counter, int bits) {

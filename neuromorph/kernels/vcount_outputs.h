@@ -2,12 +2,15 @@
  * vcount_template.h.
  *
  * A unit is one sample at one output row and tile of columns.  Units go in
- * groups, and a group through the table in blocks of rows that fit the second
- * cache; the counters of a group wait in memory meanwhile. */
+ * groups, and a group through its lists in pieces, so that what a piece needs of
+ * the table stays in the first cache; the counters of a group wait in memory
+ * meanwhile.
+ *
+ * Within a layer strings of bits are in the order (row, column, channel). */
 
 #define GROUP 32
-#define CACHED (640 << 10) /* bytes of the table that stay in the second cache */
-#define ENOUGH 64         /* entries of a unit in a block of rows */
+#define CACHED (32 << 10) /* bytes of the table that stay in the first cache */
+#define ENOUGH 64         /* entries of a unit in a piece */
 #define PAIR (2 * VC_BYTES)
 
 static int64_t line_words(int64_t neurons) { return (neurons + 63) / 64 + 1; }
@@ -27,11 +30,12 @@ static int64_t line_stride(const vc_layer *l) {
 
 typedef struct {
     int64_t units, total;    /* of a sample, of the block */
-    int64_t rows, block_rows, row_blocks;
+    int64_t across, rows;    /* rows of the table: for one kernel row, all */
+    int64_t pieces;          /* of a list, at most */
     int64_t lists, capacity; /* lists of a unit, entries of one */
-    int64_t each;            /* channels in one vector */
+    int64_t kept, room;      /* input rows whose lists are kept, entries of one */
     int flat;                /* one output place: lanes are the neurons in order */
-    int linear;              /* one window, the whole line */
+    int turns, turns_back;   /* strings that come and leave are in another order */
     int64_t mask_words, ring; /* words of one mask, samples under way */
     int32_t group;
 } outputs_plan;
@@ -41,110 +45,224 @@ static outputs_plan plan_outputs(const vc_layer *l, int32_t samples) {
     p.units = (int64_t)l->height * l->tiles;
     p.total = p.units * samples;
     p.group = p.total < GROUP ? (int32_t)p.total : GROUP;
-    p.rows = (int64_t)l->view_channels * l->kernel_height * l->window;
-    p.block_rows = CACHED / PAIR;
-    if (p.group == 1 || p.rows <= p.block_rows) p.block_rows = p.rows;
-    p.row_blocks = (p.rows + p.block_rows - 1) / p.block_rows;
+    p.across = (int64_t)l->window * l->view_channels;
+    p.rows = l->kernel_height * p.across;
+    p.pieces = p.group == 1 ? 1 : p.rows / (CACHED / PAIR) + 1;
     p.lists = 2 * l->value_planes + (l->fused || l->spike_planes > 1 ? 0 : 2);
-    p.each = LANES / l->tile;
-    p.flat = l->height * l->width == 1;
-    p.linear = p.flat && l->view_channels == 1 && l->view_height == 1 && l->kernel_height == 1 &&
-               l->view_pad_y == 0 && l->view_pad_x == 0 && l->window == l->view_width;
     p.capacity = p.rows + 48;
-    int64_t neurons = (int64_t)l->channels * l->height * l->width;
-    p.mask_words = line_words(neurons);
+    p.kept = l->kernel_height == 1 ? 0 : (l->kernel_height - 1) * l->dilation_y + 1;
+    p.room = p.across + 48;
+    p.flat = l->height * l->width == 1;
+    p.turns = l->view_channels > 1 && l->view_height * l->view_width > 1;
+    p.turns_back = l->channels > 1 && l->output_height * l->output_width > 1;
+    p.mask_words = line_words((int64_t)l->channels * l->height * l->width);
     if (p.mask_words < (int64_t)l->blocks * WORDS) p.mask_words = (int64_t)l->blocks * WORDS;
-    p.ring = GROUP / p.units + 2;
+    p.ring = p.units == 1 ? p.group : GROUP / p.units + 2;
     if (p.ring > samples) p.ring = samples;
     return p;
 }
 
-static int64_t outputs_bytes(const vc_layer *l, int32_t samples) {
-    outputs_plan p = plan_outputs(l, samples);
-    int64_t vectors = COUNTER_VECTORS * l->counter_bits + l->sum_bits + 2 * l->event_bits;
-    int64_t strings = l->steps * (p.ring * p.mask_words + line_words(output_count(l)));
-    return p.group * vectors * VC_BYTES + strings * 8 + LANES * 8 +
-           p.group * p.lists * (p.capacity + p.row_blocks + 1) * 4 + 256;
+/* What a group of units shares. */
+typedef struct {
+    const vc_layer *l;
+    const outputs_plan *p;
+    vec *counters, *sums, *events;
+    int64_t *lane;
+    uint64_t *strings, *pooled, *fired; /* masks, and on their way to the next layer */
+    uint64_t *turned, *cut;             /* levels of a sample; of a window */
+    uint32_t *lists, *kept;
+    int32_t *counts, *kept_counts;
+    int64_t *held; /* of which input row the lists are kept */
+} group;
+
+/* Places in scratch; returns its end. */
+static char *group_scratch(const vc_layer *l, const outputs_plan *p, char *scratch, group *g) {
+    int64_t words = line_words(output_count(l));
+    char *at = scratch;
+#define PART(name, number) \
+    g->name = (void *)at;  \
+    at += (int64_t)sizeof *g->name * (number)
+    PART(counters, p->group * COUNTER_VECTORS * l->counter_bits);
+    PART(sums, p->group * l->sum_bits);
+    PART(events, p->group * 2 * l->event_bits);
+    PART(lane, LANES);
+    PART(held, p->kept);
+    PART(strings, p->ring * l->steps * p->mask_words);
+    PART(pooled, l->pool_height ? l->steps * words : 0);
+    PART(fired, p->turns_back ? 2 * l->next_planes * words : 0);
+    PART(turned, p->turns ? line_stride(l) : 0);
+    PART(cut, 2 * line_words(p->across));
+    PART(lists, p->group * p->lists * p->capacity);
+    PART(kept, p->kept * l->tiles * p->lists * p->room);
+    PART(counts, p->group * p->lists);
+    PART(kept_counts, p->kept * l->tiles * p->lists);
+#undef PART
+    return at;
 }
 
-/* Append a list entry for each set bit; bit 0 has the byte offset `offset`.  Up
- * to sixteen entries behind the end are overwritten. */
-INLINE uint32_t *emit(uint32_t *to, uint64_t bits, uint32_t offset) {
+static int64_t outputs_bytes(const vc_layer *l, int32_t samples) {
+    outputs_plan p = plan_outputs(l, samples);
+    group g;
+    return group_scratch(l, &p, (char *)64, &g) - (char *)64;
+}
+
+/* Append a list entry for each set bit of a string; bit 0 has the byte offset
+ * `offset`.  Up to sixteen entries behind the end are overwritten.  `emit` makes
+ * one list, `emit_pair` the two of a pair (see `pair_list`). */
 #ifdef VC_TERNARY_LOGIC
+typedef uint16_t sixteen __attribute__((may_alias));
+
+INLINE __m512i chunk(__mmask16 bits, __mmask16 second, int64_t bit, uint32_t offset) {
     const __m512i each = _mm512_mullo_epi32(
         _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
         _mm512_set1_epi32(PAIR));
-    while (bits) {
-        __m512i taps = _mm512_add_epi32(each, _mm512_set1_epi32((int)offset));
-        _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)bits, taps));
-        to += __builtin_popcount((unsigned)(bits & 0xFFFF));
-        bits >>= 16;
-        offset += 16 * PAIR;
-    }
-#else
-    for (; bits; bits &= bits - 1) *to++ = offset + (uint32_t)__builtin_ctzll(bits) * PAIR;
-#endif
-    return to;
+    __m512i taps = _mm512_add_epi32(each, _mm512_set1_epi32((int)(offset + (uint32_t)bit * PAIR)));
+    taps = _mm512_mask_add_epi32(taps, second, taps, _mm512_set1_epi32(VC_BYTES));
+    return _mm512_maskz_compress_epi32(bits, taps);
 }
 
-/* The levels that a list holds.  Lists 2a and 2a + 1: those positive and
- * negative in magnitude bit a; then all spikes, and those of +-1. */
-INLINE uint64_t choose(const vc_layer *l, const uint64_t *line, int64_t words, int64_t list,
-                       int64_t at, int64_t n) {
-    if (list < 2 * l->value_planes) return load_bits(line + list * words, at, n);
-    uint64_t one = load_bits(line, at, n) | load_bits(line + words, at, n), high = 0;
-    for (int32_t b = 2; b < 2 * l->value_planes; b++) high |= load_bits(line + b * words, at, n);
-    return list == 2 * l->value_planes ? one | high : one & ~high;
+INLINE __m512i load_words(const uint64_t *string, int64_t n) {
+    return _mm512_maskz_loadu_epi64(n < 8 ? (__mmask8)((1 << n) - 1) : 255, string);
 }
 
-/* One list of a unit, or (`both`) the one behind it too, cut about where the
- * blocks of table rows end: every piece but the last is a multiple of sixteen. */
-INLINE void build_list(const vc_layer *l, const outputs_plan *p, const uint64_t *line,
-                       int64_t words, int64_t list, int both, int64_t y, int64_t t,
-                       uint32_t *entries, int32_t *ends) {
-    int64_t left = t * l->tile * l->view_stride_x - l->view_pad_x;
-    int64_t low = left < 0 ? 0 : left, high = left + l->window;
-    if (high > l->view_width) high = l->view_width;
-    uint32_t *to = entries, *second = entries + p->capacity, *to2 = second;
-    int32_t *ends2 = ends + p->row_blocks + 1;
-    int64_t piece = 1, border = p->block_rows;
-    ends[0] = 0;
-    if (both) ends2[0] = 0;
-#define CUT(row)                                                                       \
-    for (; (row) >= border; border += p->block_rows, piece++) {                        \
-        ends[piece] = (int32_t)((to - entries) & ~(int64_t)15);                        \
-        if (both) ends2[piece] = (int32_t)((to2 - second) & ~(int64_t)15);             \
-    }
-    if (p->linear && both) { /* strings of whole words */
-        const uint64_t *from = line + list * words;
-        for (int64_t w = 0; w + 1 < words; w++) {
-            CUT(w * 64)
-            to = emit(to, from[w], (uint32_t)(w * 64) * PAIR);
-            to2 = emit(to2, from[words + w], (uint32_t)(w * 64) * PAIR);
+INLINE int32_t emit(uint32_t *to, const uint64_t *bits, int64_t words, uint32_t offset) {
+    int32_t n = 0;
+    for (int64_t w = 0; w < words; w += 8) {
+        __m512i all = load_words(bits + w, words - w);
+        for (uint32_t busy = _mm512_test_epi16_mask(all, all); busy; busy &= busy - 1) {
+            int k = __builtin_ctz(busy);
+            __mmask16 here = ((const sixteen *)(bits + w))[k];
+            _mm512_storeu_si512(to + n, chunk(here, 0, w * 64 + k * 16, offset));
+            n += __builtin_popcount(here);
         }
-    } else {
-        int64_t first_above = y * l->view_stride_y - l->view_pad_y;
-        for (int64_t c = 0; c < l->view_channels; c++)
-            for (int64_t k = 0; k < l->kernel_height; k++) {
-                int64_t above = first_above + k * l->dilation_y;
-                if (above < 0 || above >= l->view_height) continue;
-                int64_t line_at = (c * l->view_height + above) * l->view_width;
-                int64_t row = (c * l->kernel_height + k) * l->window - left;
-                for (int64_t x = low; x < high; x += 64) {
-                    int64_t n = high - x < 64 ? high - x : 64;
-                    uint32_t offset = (uint32_t)(row + x) * PAIR;
-                    CUT(row + x)
-                    to = emit(to, choose(l, line, words, list, line_at + x, n), offset);
-                    if (both)
-                        to2 = emit(to2, load_bits(line + (list + 1) * words, line_at + x, n),
-                                   offset);
-                }
-            }
     }
-#undef CUT
-    for (; piece <= p->row_blocks; piece++) {
-        ends[piece] = (int32_t)(to - entries);
-        if (both) ends2[piece] = (int32_t)(to2 - second);
+    return n;
+}
+#else
+INLINE int32_t emit(uint32_t *to, const uint64_t *bits, int64_t words, uint32_t offset) {
+    int32_t n = 0;
+    for (int64_t w = 0; w < words; w++, offset += 64 * PAIR)
+        for (uint64_t left = bits[w]; left; left &= left - 1)
+            to[n++] = offset + (uint32_t)__builtin_ctzll(left) * PAIR;
+    return n;
+}
+#endif
+
+#if defined(VC_HALVES)
+INLINE void emit_pair(uint32_t *const to[2], const uint64_t *up, const uint64_t *down,
+                      int64_t words, uint32_t offset, int32_t n[2]) {
+    n[0] = emit(to[0], up, words, offset);
+    n[1] = emit(to[1], down, words, offset);
+}
+#elif defined(VC_TERNARY_LOGIC)
+INLINE void emit_pair(uint32_t *const to[2], const uint64_t *up, const uint64_t *down,
+                      int64_t words, uint32_t offset, int32_t n[2]) {
+    int32_t found = 0;
+    for (int64_t w = 0; w < words; w += 8) {
+        __m512i all = _mm512_or_si512(load_words(up + w, words - w), load_words(down + w, words - w));
+        for (uint32_t busy = _mm512_test_epi16_mask(all, all); busy; busy &= busy - 1) {
+            int k = __builtin_ctz(busy);
+            __mmask16 more = ((const sixteen *)(up + w))[k], less = ((const sixteen *)(down + w))[k];
+            __m512i taps = chunk(more | less, less, w * 64 + k * 16, offset);
+            _mm512_storeu_si512(to[0] + found, taps);
+            _mm512_storeu_si512(to[1] + found, _mm512_xor_si512(taps, _mm512_set1_epi32(VC_BYTES)));
+            found += __builtin_popcount(more | less);
+        }
+    }
+    n[0] = n[1] = found;
+}
+#else
+INLINE void emit_pair(uint32_t *const to[2], const uint64_t *up, const uint64_t *down,
+                      int64_t words, uint32_t offset, int32_t n[2]) {
+    int32_t found = 0;
+    for (int64_t w = 0; w < words; w++, offset += 64 * PAIR)
+        for (uint64_t left = up[w] | down[w]; left; left &= left - 1) {
+            int bit = __builtin_ctzll(left);
+            uint32_t tap = (offset + (uint32_t)bit * PAIR) | (down[w] >> bit & 1 ? VC_BYTES : 0);
+            to[0][found] = tap;
+            to[1][found++] = tap ^ VC_BYTES;
+        }
+    n[0] = n[1] = found;
+}
+#endif
+
+/* n bits of a string from bit `at` as whole words, copied where they do not lie so. */
+INLINE const uint64_t *window(const uint64_t *string, int64_t at, int64_t n, uint64_t *copy) {
+    if (((at | n) & 63) == 0) return string + (at >> 6);
+    for (int64_t i = 0; i < n; i += 64)
+        copy[i >> 6] = load_bits(string, at + i, n - i < 64 ? n - i : 64);
+    return copy;
+}
+
+/* All lists of n levels from bit `at` of a sample's strings, list q at to + q * room.
+ * Lists 2a and 2a + 1: pairs of the levels with magnitude bit a; then (if there are
+ * more) all spikes, and those of +-1. */
+INLINE void make_lists(const group *g, const uint64_t *line, int64_t at, int64_t n, int64_t first,
+                       uint32_t *to, int64_t room, int32_t *counts) {
+    const vc_layer *l = g->l;
+    int64_t words = line_words(input_count(l)), many = (n + 63) >> 6;
+    uint64_t *copy = g->cut + line_words(g->p->across);
+    int32_t planes = 2 * l->value_planes;
+    for (int32_t q = 0; q < planes; q += 2) {
+        uint32_t *const pair[2] = {to + q * room, to + (q + 1) * room};
+        emit_pair(pair, window(line + q * words, at, n, g->cut),
+                  window(line + (q + 1) * words, at, n, copy), many, (uint32_t)first * PAIR,
+                  counts + q);
+    }
+    if (g->p->lists == planes) return;
+    for (int64_t i = 0; i < n; i += 64) {
+        int64_t m = n - i < 64 ? n - i : 64;
+        uint64_t one = load_bits(line, at + i, m) | load_bits(line + words, at + i, m), high = 0;
+        for (int32_t b = 2; b < planes; b++) high |= load_bits(line + b * words, at + i, m);
+        g->cut[i >> 6] = one | high;
+        copy[i >> 6] = one & ~high;
+    }
+    counts[planes] = emit(to + planes * room, g->cut, many, (uint32_t)first * PAIR);
+    counts[planes + 1] = emit(to + (planes + 1) * room, copy, many, (uint32_t)first * PAIR);
+}
+
+/* Lists of one input row in one tile: as if it met the first row of the kernel. */
+static void row_lists(const group *g, const uint64_t *line, int64_t row, int64_t t, uint32_t *to,
+                      int64_t room, int32_t *counts) {
+    const vc_layer *l = g->l;
+    int64_t left = t * l->tile * l->view_stride_x - l->view_pad_x, low = left < 0 ? 0 : left;
+    int64_t high = left + l->window < l->view_width ? left + l->window : l->view_width;
+    int64_t n = high > low ? (high - low) * l->view_channels : 0;
+    make_lists(g, line, (row * l->view_width + low) * l->view_channels, n,
+               (low - left) * l->view_channels, to, room, counts);
+}
+
+/* Lists of unit u of the group: the sample whose levels are `line`, output row y, tile t. */
+static void unit_lists(const group *g, int64_t u, const uint64_t *line, int64_t y, int64_t t) {
+    const vc_layer *l = g->l;
+    const outputs_plan *p = g->p;
+    uint32_t *to = g->lists + u * p->lists * p->capacity;
+    int32_t *counts = g->counts + u * p->lists;
+    int64_t above = y * l->view_stride_y - l->view_pad_y;
+    if (p->kept == 0 && above >= 0 && above < l->view_height) {
+        row_lists(g, line, above, t, to, p->capacity, counts);
+        return;
+    }
+    for (int64_t q = 0; q < p->lists; q++) counts[q] = 0;
+    for (int64_t k = 0; k < l->kernel_height && p->kept; k++) {
+        int64_t row = above + k * l->dilation_y;
+        if (row < 0 || row >= l->view_height) continue;
+        int64_t place = row % p->kept * l->tiles * p->lists;
+        if (g->held[row % p->kept] != row) {
+            for (int64_t i = 0; i < l->tiles; i++)
+                row_lists(g, line, row, i, g->kept + (place + i * p->lists) * p->room, p->room,
+                          g->kept_counts + place + i * p->lists);
+            g->held[row % p->kept] = row;
+        }
+        place += t * p->lists;
+        uint32_t offset = (uint32_t)(k * p->across) * PAIR;
+        for (int64_t q = 0; q < p->lists; q++) {
+            const uint32_t *from = g->kept + (place + q) * p->room;
+            uint32_t *end = to + q * p->capacity + counts[q];
+            for (int32_t i = 0; i < g->kept_counts[place + q]; i += 16)
+                for (int j = 0; j < 16; j++) end[i + j] = from[i + j] + offset;
+            counts[q] += g->kept_counts[place + q];
+        }
     }
 }
 
@@ -160,13 +278,25 @@ INLINE int64_t count_lanes(const vec *number, int bits, const vec *mask) {
     return total;
 }
 
+/* Integers of one unit in one block of lanes, to (samples, channels, rows, columns). */
+static void write_unit(const vc_layer *l, const vec *number, int bits, int is_sum, int64_t s,
+                       int64_t y, int64_t x, int64_t from, int64_t n, int64_t *lane, int32_t *out) {
+    unslice(number, bits, is_sum, lane, (int32_t)n);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t o = (from + i) % l->channels, column = x + (from + i) / l->channels;
+        int64_t value = is_sum && l->directions && l->directions[o] < 0 ? -lane[i] : lane[i];
+        out[((s * l->channels + o) * l->height + y) * l->width + column] = (int32_t)value;
+    }
+}
+
 /* Everything that follows from the sums and events of one unit in one block of
  * lanes; they have so many bits. */
-INLINE void finish(const vc_layer *l, const outputs_plan *p, int64_t unit, int32_t block,
-                   const vec *sum, int sum_bits, const vec *all, const vec *xnor, int event_bits,
-                   uint64_t *strings, int64_t *lane) {
+INLINE void finish(const group *g, int64_t unit, int32_t block, const vec *sum, int sum_bits,
+                   const vec *all, const vec *xnor, int event_bits) {
+    const vc_layer *l = g->l;
+    const outputs_plan *p = g->p;
     int64_t s = unit, at = 0, y = 0, x = 0;
-    if (!p->flat) {
+    if (p->units > 1) {
         s = unit / p->units;
         at = unit % p->units;
         y = at / l->tiles;
@@ -184,108 +314,90 @@ INLINE void finish(const vc_layer *l, const outputs_plan *p, int64_t unit, int32
         l->active[to] += count_lanes(&active, 1, mask);
     }
     const vec *limits = (const vec *)l->limits + (int64_t)block * l->steps * l->sum_bits;
-    uint64_t *string = strings + s % p->ring * l->steps * p->mask_words;
-    int64_t columns = l->width - x < l->tile ? l->width - x : l->tile;
-    int64_t first = block * p->each, count = p->each;
-    if (count > l->channels - first) count = l->channels - first;
+    uint64_t *string = g->strings + s % p->ring * l->steps * p->mask_words;
+    int64_t from = (int64_t)block * LANES, columns = l->width - x < l->tile ? l->width - x : l->tile;
+    int64_t n = columns * l->channels - from < LANES ? columns * l->channels - from : LANES;
+    int64_t place = (y * l->width + x) * l->channels + from;
     for (int32_t i = 0; i < l->steps; i++, string += p->mask_words) {
         vec reached = reaches_lanes(sum, sum_bits, limits + i * l->sum_bits, l->sum_bits);
         if (p->flat) {
             memcpy(string + block * WORDS, &reached, VC_BYTES);
             continue;
         }
-        uint64_t words[WORDS + 1];
-        memcpy(words, &reached, VC_BYTES);
-        words[WORDS] = 0;
-        for (int64_t o = 0; o < count; o++)
-            or_bits(string, ((first + o) * l->height + y) * l->width + x,
-                    load_bits(words, o * l->tile, columns));
+        for (int64_t w = 0; w * 64 < n; w++)
+            or_bits(string, place + w * 64, ((const uint64_t *)&reached)[w] & low_bits(n - w * 64));
     }
-    for (int what = 0; what < 2; what++) {
-        int32_t *out = what ? l->neuron_events : l->sums;
-        if (!out) continue;
-        out += s * l->channels * l->height * l->width;
-        unslice(what ? all : sum, what ? event_bits : sum_bits, !what, lane,
-                (int32_t)(count * l->tile));
-        for (int64_t o = 0; o < count; o++)
-            for (int64_t c = 0; c < columns; c++) {
-                int64_t value = lane[o * l->tile + c];
-                if (!what && l->directions && l->directions[first + o] < 0) value = -value;
-                out[((first + o) * l->height + y) * l->width + x + c] = (int32_t)value;
-            }
-    }
+    if (l->sums) write_unit(l, sum, sum_bits, 1, s, y, x, from, n, g->lane, l->sums);
+    if (l->neuron_events) write_unit(l, all, event_bits, 0, s, y, x, from, n, g->lane, l->neuron_events);
 }
 
-/* Bits 0, 2, 4, … of a word, side by side. */
-INLINE uint64_t even_bits(uint64_t v) {
-    v &= 0x5555555555555555u;
-    v = (v | v >> 1) & 0x3333333333333333u;
-    v = (v | v >> 2) & 0x0F0F0F0F0F0F0F0Fu;
-    v = (v | v >> 4) & 0x00FF00FF00FF00FFu;
-    v = (v | v >> 8) & 0x0000FFFF0000FFFFu;
-    return (v | v >> 16) & 0x00000000FFFFFFFFu;
-}
-
-/* Pool one mask (channel, row, column) into another, cleared one. */
+/* Pool one mask (row, column, channel) into another, cleared one. */
 static void pool_mask(const vc_layer *l, const uint64_t *mask, uint64_t *pooled) {
-    int lines = l->width <= 64 && (l->pool_stride_x == 1 || l->pool_stride_x == 2);
-    for (int64_t o = 0; o < l->channels; o++) {
-        int least = l->minimum[o];
-        for (int64_t y = 0; y < l->output_height; y++) {
-            int64_t from = (o * l->height + y * l->pool_stride_y) * l->width;
-            int64_t to = (o * l->output_height + y) * l->output_width;
-            if (lines) {
-                uint64_t m = load_bits(mask, from, l->width);
-                for (int64_t v = 1; v < l->pool_height; v++) {
-                    uint64_t line = load_bits(mask, from + v * l->width, l->width);
-                    m = least ? m & line : m | line;
-                }
-                uint64_t wide = m;
-                for (int64_t u = 1; u < l->pool_width; u++)
-                    wide = least ? wide & m >> u : wide | m >> u;
-                if (l->pool_stride_x == 2) wide = even_bits(wide);
-                or_bits(pooled, to, wide & low_bits(l->output_width));
-                continue;
-            }
-            for (int64_t x = 0; x < l->output_width; x++) {
-                int some = 0, every = 1;
+    int64_t channels = l->channels;
+    for (int64_t y = 0; y < l->output_height; y++)
+        for (int64_t x = 0; x < l->output_width; x++)
+            for (int64_t o = 0; o < channels; o += 64) {
+                int64_t n = channels - o < 64 ? channels - o : 64;
+                uint64_t least = load_bits(l->minimum, o, n), some = 0, every = ~(uint64_t)0;
                 for (int64_t v = 0; v < l->pool_height; v++)
                     for (int64_t u = 0; u < l->pool_width; u++) {
-                        int bit = (int)load_bits(
-                            mask, from + v * l->width + x * l->pool_stride_x + u, 1);
-                        some |= bit;
-                        every &= bit;
+                        int64_t at = (y * l->pool_stride_y + v) * l->width + x * l->pool_stride_x + u;
+                        uint64_t bits = load_bits(mask, at * channels + o, n);
+                        some |= bits;
+                        every &= bits;
                     }
-                or_bits(pooled, to + x, (uint64_t)(least ? every : some));
+                or_bits(pooled, (y * l->output_width + x) * channels + o,
+                        (some & ~least) | (every & least));
             }
+}
+
+/* A matrix of bits (rows, columns) to (columns, rows). */
+static void turn(const uint64_t *from, int64_t rows, int64_t columns, uint64_t *to) {
+    int64_t across = (columns + 63) >> 6, blocks = ((rows + 63) >> 6) * across;
+    vec a[64];
+    memset(to, 0, (size_t)line_words(rows * columns) * 8);
+    for (int64_t first = 0; first < blocks; first += WORDS) {
+        int64_t n = blocks - first < WORDS ? blocks - first : WORDS;
+        for (int64_t w = 0; w < n; w++) {
+            int64_t y = (first + w) / across * 64, x = (first + w) % across * 64;
+            int64_t m = columns - x < 64 ? columns - x : 64;
+            for (int64_t i = 0; i < 64; i++)
+                ((uint64_t *)&a[i])[w] = y + i < rows ? load_bits(from, (y + i) * columns + x, m) : 0;
+        }
+        transpose(a);
+        for (int64_t w = 0; w < n; w++) {
+            int64_t y = (first + w) / across * 64, x = (first + w) % across * 64;
+            for (int64_t i = 0; i < 64 && x + i < columns; i++)
+                or_bits(to, (x + i) * rows + y, ((const uint64_t *)&a[i])[w]);
         }
     }
 }
 
 /* Masks of one sample to the lines of the next layer. */
-static void fire_sample(const vc_layer *l, const outputs_plan *p, const uint64_t *string,
-                        uint64_t *pooled, uint64_t *next) {
-    int64_t outputs = output_count(l), words = line_words(outputs), each = p->mask_words;
+static void fire_sample(const group *g, const uint64_t *string, uint64_t *next) {
+    const vc_layer *l = g->l;
+    int64_t outputs = output_count(l), words = line_words(outputs), each = g->p->mask_words;
+    uint64_t *to = g->p->turns_back ? g->fired : next;
     if (l->pool_height) {
-        memset(pooled, 0, (size_t)(l->steps * words * 8));
+        memset(g->pooled, 0, (size_t)(l->steps * words * 8));
         for (int32_t i = 0; i < l->steps; i++)
-            pool_mask(l, string + i * each, pooled + i * words);
-        string = pooled;
+            pool_mask(l, string + i * each, g->pooled + i * words);
+        string = g->pooled;
         each = words;
     }
     int32_t planes = l->next_planes;
     for (int64_t w = 0; w < words; w++) {
         uint64_t valid = low_bits(outputs - w * 64 < 0 ? 0 : outputs - w * 64);
         if (l->binary || l->top == 1) {
-            next[w] = string[(l->steps - 1) * each + w] & valid;
-            next[words + w] = ~string[w] & valid;
+            to[w] = string[(l->steps - 1) * each + w] & valid;
+            to[words + w] = ~string[w] & valid;
             continue;
         }
-        for (int32_t b = 0; b < 2 * planes; b++) next[b * words + w] = 0;
+        for (int32_t b = 0; b < 2 * planes; b++) to[b * words + w] = 0;
         for (int32_t i = 0; i < l->top; i++) {
             uint64_t up = string[(l->top + i) * each + w] & valid, down = ~string[i * each + w] & valid;
             for (int32_t b = 0; b < planes; b++) {
-                uint64_t *more = next + 2 * b * words + w, *less = more + words;
+                uint64_t *more = to + 2 * b * words + w, *less = more + words;
                 uint64_t next_up = *more & up, next_down = *less & down;
                 *more ^= up;
                 *less ^= down;
@@ -294,63 +406,64 @@ static void fire_sample(const vc_layer *l, const outputs_plan *p, const uint64_t
             }
         }
     }
+    for (int32_t b = 0; b < 2 * planes && g->p->turns_back; b++)
+        turn(to + b * words, outputs / l->channels, l->channels, next + b * words);
 }
 
-/* What a group of units shares. */
-typedef struct {
-    const vc_layer *l;
-    const outputs_plan *p;
-    uint32_t *lists;
-    int32_t *ends;
-    vec *counters, *sums, *events;
-    uint64_t *strings;
-    int64_t *lane;
-} group;
-
-/* Pieces of a list, and of the pair of lists of a magnitude bit. */
-INLINE const uint32_t *list_piece(const group *g, int64_t u, int64_t list, int64_t from,
-                                  int64_t until, int32_t *n) {
-    int64_t number = u * g->p->lists + list;
-    const int32_t *ends = g->ends + number * (g->p->row_blocks + 1);
-    *n = ends[until] - ends[from];
-    return g->lists + number * g->p->capacity + ends[from];
+INLINE const uint32_t *list_of(const group *g, int64_t u, int64_t list) {
+    return g->lists + (u * g->p->lists + list) * g->p->capacity;
 }
 
-INLINE signed_list pair_piece(const group *g, int64_t u, int64_t a, int64_t from, int64_t until) {
-    signed_list list;
-    list.plus = list_piece(g, u, 2 * a, from, until, &list.plus_n);
-    list.minus = list_piece(g, u, 2 * a + 1, from, until, &list.minus_n);
-    return list;
+/* Where piece k of a list of n entries begins: what lies about there in every
+ * list of the group is about the same part of the table. */
+INLINE int32_t cut_at(int32_t n, int64_t k, int64_t pieces) {
+    return k == pieces ? n : (int32_t)(n * k / pieces) & ~15;
+}
+
+/* Piece k of a pair of lists of unit u. */
+INLINE pair_list pair_piece(const group *g, int64_t u, int64_t list, int64_t k, int64_t pieces) {
+    const int32_t *n = g->counts + u * g->p->lists + list;
+    int32_t first = cut_at(n[0], k, pieces), second = cut_at(n[1], k, pieces);
+    pair_list pair = {list_of(g, u, list) + first, list_of(g, u, list + 1) + second,
+                      cut_at(n[0], k + 1, pieces) - first, cut_at(n[1], k + 1, pieces) - second};
+    return pair;
+}
+
+/* Pieces that give a unit enough to be worth fetching its counters. */
+INLINE int64_t piece_count(const group *g, int64_t n) {
+    int64_t total = 0;
+    if (g->p->pieces == 1) return 1;
+    for (int64_t i = 0; i < n * g->p->lists; i++) total += g->counts[i];
+    int64_t pieces = total / (n * g->p->lists * ENOUGH);
+    return pieces < 1 ? 1 : pieces < g->p->pieces ? pieces : g->p->pieces;
 }
 
 /* All units of a group in one block of lanes; every magnitude is one. */
 static void group_of_units(const group *g, int64_t first, int64_t n, int32_t block) {
     const vc_layer *l = g->l;
-    const outputs_plan *p = g->p;
-    const char *base = l->table + block * (p->rows + 1) * PAIR;
-    int64_t total = 0, step = 1;
-    for (int64_t u = 0; u < 2 * n; u++) total += g->ends[u * (p->row_blocks + 1) + p->row_blocks];
-    /* blocks of rows that give a unit enough to be worth fetching its counters */
-    if (p->row_blocks > 1) step = 1 + ENOUGH * n * p->row_blocks / (total + 1);
-    for (int64_t k = 0; k < p->row_blocks; k += step)
+    const char *base = l->table + block * g->p->rows * PAIR;
+    int64_t pieces = piece_count(g, n);
+    for (int64_t k = 0; k < pieces; k++)
         for (int64_t u = 0; u < n; u++) {
             vec sum[VC_MAX_BITS], all[VC_MAX_BITS];
             vec *counter = g->counters + u * COUNTER_VECTORS * l->counter_bits;
-            const int32_t *ends = g->ends + u * 2 * (p->row_blocks + 1) + p->row_blocks;
-            int bits = bit_length(ends[0] + ends[p->row_blocks + 1]); /* a counter never exceeds it */
-            int64_t until = k + step < p->row_blocks ? k + step : p->row_blocks;
-            if (bits > l->counter_bits) bits = l->counter_bits;
-            if (bits < 8) bits = 8;
+            const int32_t *counts = g->counts + 2 * u;
+#ifdef VC_HALVES
+            int few = bit_length(counts[0] + counts[1]); /* no counter exceeds it */
+#else
+            int few = bit_length(counts[0]);
+#endif
+            if (few > l->counter_bits) few = l->counter_bits;
+            int bits = few < 8 ? 8 : few;
             if (k == 0) clear(counter, COUNTER_VECTORS * bits);
-            signed_list list = pair_piece(g, u, 0, k, until);
+            pair_list list = pair_piece(g, u, 0, k, pieces);
             add_pairs(base, &list, counter, bits);
-            if (until < p->row_blocks) continue;
-            int sum_bits = bits + 1 < l->sum_bits ? bits + 1 : l->sum_bits;
-            int event_bits = bits < l->event_bits ? bits : l->event_bits;
+            if (k + 1 < pieces) continue;
+            int sum_bits = few + 1 < l->sum_bits ? few + 1 : l->sum_bits;
+            int event_bits = few < l->event_bits ? few : l->event_bits;
             fold_pairs(counter, bits);
-            combine(counter, counter + bits, bits, sum, sum_bits, all, event_bits);
-            finish(l, p, first + u, block, sum, sum_bits, all, all, event_bits, g->strings,
-                   g->lane);
+            combine(counter, counter + bits, few, sum, sum_bits, all, event_bits);
+            finish(g, first + u, block, sum, sum_bits, all, all, event_bits);
         }
 }
 
@@ -358,41 +471,38 @@ static void group_of_units(const group *g, int64_t first, int64_t n, int32_t blo
 static void group_of_planes(const group *g, int64_t first, int64_t n, int32_t block) {
     const vc_layer *l = g->l;
     const outputs_plan *p = g->p;
-    int32_t bits = l->counter_bits, event_bits = l->event_bits, planes = l->value_planes, many;
-    int64_t part = (p->rows + 1) * PAIR;
+    int32_t bits = l->counter_bits, event_bits = l->event_bits, planes = l->value_planes;
+    int64_t part = p->rows * PAIR, pieces = piece_count(g, n);
     const char *base = l->table + block * (l->weight_planes + 1) * part;
-    const char *pairs = base + l->weight_planes * part;
+    const char *events = base + l->weight_planes * part;
     clear(g->sums, (int)n * l->sum_bits);
     clear(g->events, (int)n * 2 * event_bits);
     for (int32_t b = 0; b < l->weight_planes; b++)
         for (int32_t a = 0; a < planes; a++)
-            for (int64_t k = 0; k < p->row_blocks; k++)
+            for (int64_t k = 0; k < pieces; k++)
                 for (int64_t u = 0; u < n; u++) {
                     vec *counter = g->counters + u * COUNTER_VECTORS * bits;
                     if (k == 0) clear(counter, COUNTER_VECTORS * bits);
-                    signed_list list = pair_piece(g, u, a, k, k + 1);
+                    pair_list list = pair_piece(g, u, 2 * a, k, pieces);
                     add_pairs(base + b * part, &list, counter, bits);
-                    if (k + 1 < p->row_blocks) continue;
+                    if (k + 1 < pieces) continue;
                     vec *sum = g->sums + u * l->sum_bits;
                     fold_pairs(counter, bits);
                     accumulate(sum, l->sum_bits, counter, bits, a + b, 0);
                     accumulate(sum, l->sum_bits, counter + bits, bits, a + b, 1);
                 }
     int bitplane = l->spike_planes > 1; /* a set bit is a spike, and none is negative */
-    for (int64_t k = 0; k < p->row_blocks; k++)
-        for (int64_t u = 0; u < n; u++) {
-            vec *event = g->events + u * 2 * event_bits;
-            for (int32_t b = 0; b < l->spike_planes; b++) {
-                const uint32_t *any = list_piece(g, u, bitplane ? 2 * b : 2 * planes, k, k + 1, &many);
-                add_plane(pairs, any, many, event, event_bits);
-            }
-            const uint32_t *one = list_piece(g, u, bitplane ? 0 : 2 * planes + 1, k, k + 1, &many);
-            add_plane(pairs + VC_BYTES, one, many, event + event_bits, event_bits);
-        }
     for (int64_t u = 0; u < n; u++) {
         vec *event = g->events + u * 2 * event_bits;
-        finish(l, p, first + u, block, g->sums + u * l->sum_bits, l->sum_bits, event,
-               event + event_bits, event_bits, g->strings, g->lane);
+        const int32_t *counts = g->counts + u * p->lists;
+        for (int32_t b = 0; b < l->spike_planes; b++) {
+            int32_t any = bitplane ? 2 * b : 2 * planes;
+            add_plane(events, list_of(g, u, any), counts[any], event, event_bits);
+        }
+        int32_t one = bitplane ? 0 : 2 * planes + 1;
+        add_plane(events + VC_BYTES, list_of(g, u, one), counts[one], event + event_bits, event_bits);
+        finish(g, first + u, block, g->sums + u * l->sum_bits, l->sum_bits, event,
+               event + event_bits, event_bits);
     }
 }
 
@@ -400,48 +510,35 @@ static void run_outputs(const vc_layer *l, const uint64_t *lines, uint64_t *next
                         char *scratch) {
     const outputs_plan plan = plan_outputs(l, samples), *p = &plan;
     group g = {.l = l, .p = p};
-    g.counters = (vec *)scratch;
-    g.sums = g.counters + (int64_t)p->group * COUNTER_VECTORS * l->counter_bits;
-    g.events = g.sums + (int64_t)p->group * l->sum_bits;
-    g.lane = (int64_t *)(g.events + (int64_t)p->group * 2 * l->event_bits);
-    g.strings = (uint64_t *)(g.lane + LANES);
-    uint64_t *pooled = g.strings + p->ring * l->steps * p->mask_words;
-    g.lists = (uint32_t *)(pooled + l->steps * line_words(output_count(l)));
-    g.ends = (int32_t *)(g.lists + p->group * p->lists * p->capacity);
-    int64_t stride = line_stride(l), next_stride = 2 * l->next_planes * line_words(output_count(l));
-    int64_t words = line_words(input_count(l));
+    group_scratch(l, p, scratch, &g);
+    int64_t words = line_words(input_count(l)), stride = line_stride(l);
+    int64_t next_stride = 2 * l->next_planes * line_words(output_count(l));
+    int64_t places = (int64_t)l->view_height * l->view_width;
+    int64_t mask = l->steps * p->mask_words, s = 0, y = 0, t = 0; /* the next unit */
     memset(l->xnor, 0, (size_t)(samples * l->slices) * 8);
     memset(l->active, 0, (size_t)(samples * l->slices) * 8);
     if (!l->fused) memset(l->graded, 0, (size_t)(samples * l->slices) * 8);
-    for (int64_t first = 0; first < p->total; first += p->group) {
+    for (int64_t first = 0, done = 0; first < p->total; first += p->group) {
         int64_t n = p->total - first < p->group ? p->total - first : p->group;
         for (int64_t u = 0; u < n; u++) {
-            int64_t s = (first + u) / p->units, at = (first + u) % p->units;
-            if (at == 0 && !p->flat)
-                memset(g.strings + s % p->ring * l->steps * p->mask_words, 0,
-                       (size_t)(l->steps * p->mask_words * 8));
-            for (int64_t a = 0; a < p->lists; a += 2) {
-                uint32_t *list = g.lists + (u * p->lists + a) * p->capacity;
-                int32_t *ends = g.ends + (u * p->lists + a) * (p->row_blocks + 1);
-                int64_t y = p->flat ? 0 : at / l->tiles, t = p->flat ? 0 : at % l->tiles;
-                const uint64_t *line = lines + s * stride;
-                if (a < 2 * l->value_planes) {
-                    build_list(l, p, line, words, a, 1, y, t, list, ends);
-                    continue;
-                }
-                build_list(l, p, line, words, a, 0, y, t, list, ends);
-                build_list(l, p, line, words, a + 1, 0, y, t, list + p->capacity,
-                           ends + p->row_blocks + 1);
+            const uint64_t *line = lines + s * stride;
+            if (y == 0 && t == 0) {
+                for (int64_t i = 0; i < p->kept; i++) g.held[i] = -1;
+                if (!p->flat) memset(g.strings + s % p->ring * mask, 0, (size_t)mask * 8);
+                for (int32_t q = 0; q < 2 * l->value_planes && p->turns; q++)
+                    turn(line + q * words, l->view_channels, places, g.turned + q * words);
             }
+            unit_lists(&g, u, p->turns ? g.turned : line, y, t);
+            if (++t < l->tiles) continue;
+            t = 0;
+            if (++y < l->height) continue;
+            y = 0;
+            s++;
         }
         for (int32_t block = 0; block < l->blocks; block++)
             if (l->fused) group_of_units(&g, first, n, block);
             else group_of_planes(&g, first, n, block);
-        for (int64_t u = 0; u < n && l->steps; u++) {
-            int64_t s = (first + u) / p->units;
-            if ((first + u) % p->units == p->units - 1)
-                fire_sample(l, p, g.strings + s % p->ring * l->steps * p->mask_words, pooled,
-                            next + s * next_stride);
-        }
+        for (; done < s && l->steps; done++)
+            fire_sample(&g, g.strings + done % p->ring * mask, next + done * next_stride);
     }
 }

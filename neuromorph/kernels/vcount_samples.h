@@ -86,7 +86,7 @@ static void write_column(const vec *number, int bits, int is_signed, int negate,
 
 /* Levels of one channel, pooled and encoded into the next layer's rows. */
 static void fire_channel(const vc_layer *l, int32_t o, const vec *reached, vec *next) {
-    int least = l->minimum && l->minimum[o];
+    int least = l->minimum && (l->minimum[o >> 6] >> (o & 63) & 1);
     for (int32_t y = 0; y < l->output_height; y++)
         for (int32_t x = 0; x < l->output_width; x++) {
             int64_t output = ((int64_t)o * l->output_height + y) * l->output_width + x;
@@ -112,9 +112,9 @@ static void fire_channel(const vc_layer *l, int32_t o, const vec *reached, vec *
 }
 
 /* The list of channel o for a magnitude bit of the weights. */
-INLINE signed_list tap_list(const vc_layer *l, int64_t o, int32_t b) {
+INLINE pair_list tap_list(const vc_layer *l, int64_t o, int32_t b) {
     const int32_t *at = l->lists + 2 * (o * l->weight_planes + b);
-    signed_list list = {l->taps + at[0], l->taps + at[1], at[1] - at[0], at[2] - at[1]};
+    pair_list list = {l->taps + at[0], l->taps + at[1], at[1] - at[0], at[2] - at[1]};
     return list;
 }
 
@@ -128,14 +128,14 @@ static void add_group(const vc_layer *l, const char *base, int32_t first, int32_
     for (int32_t at = 0; left; at += PIECE) {
         left = 0;
         for (int32_t o = 0; o < n; o++) {
-            signed_list list = tap_list(l, first + o, 0);
-            list.plus += at;
-            list.minus += at;
-            list.plus_n -= at;
-            list.minus_n -= at;
-            if (list.plus_n > PIECE || list.minus_n > PIECE) left = 1;
-            list.plus_n = list.plus_n < 0 ? 0 : list.plus_n > PIECE ? PIECE : list.plus_n;
-            list.minus_n = list.minus_n < 0 ? 0 : list.minus_n > PIECE ? PIECE : list.minus_n;
+            pair_list list = tap_list(l, first + o, 0);
+            list.first += at;
+            list.second += at;
+            list.first_n -= at;
+            list.second_n -= at;
+            if (list.first_n > PIECE || list.second_n > PIECE) left = 1;
+            list.first_n = list.first_n < 0 ? 0 : list.first_n > PIECE ? PIECE : list.first_n;
+            list.second_n = list.second_n < 0 ? 0 : list.second_n > PIECE ? PIECE : list.second_n;
             add_pairs(base, &list, counters + o * each, bits);
         }
     }
@@ -146,21 +146,6 @@ static void add_group(const vc_layer *l, const char *base, int32_t first, int32_
 #else
 #define FEW 31 /* so many weights of a neuron go without counters in memory */
 #endif
-
-/* A short list as two: rows whose first vector agrees, and rows whose second does. */
-typedef struct {
-    uint32_t same[FEW + 1], other[FEW + 1];
-    int32_t n;
-} short_list;
-
-INLINE void make_short(const vc_layer *l, int32_t o, short_list *to) {
-    signed_list list = tap_list(l, o, 0);
-    to->n = list.plus_n + list.minus_n;
-    for (int32_t i = 0; i < to->n; i++) {
-        to->same[i] = list.plus[i] ^ (i < list.plus_n ? 0 : VC_BYTES); /* minus lies behind plus */
-        to->other[i] = to->same[i] ^ VC_BYTES;
-    }
-}
 
 /* Events of up to sixteen neurons of one slice, on their way to its tallies. */
 typedef struct {
@@ -222,8 +207,8 @@ static void count_planes(const vc_layer *l, int32_t o, const vec *rows, const ve
     int32_t planes = l->value_planes;
     clear(sum, l->sum_bits);
     for (int32_t b = 0; b < l->weight_planes; b++) {
-        signed_list list = tap_list(l, o, b);
-        if (list.plus_n + list.minus_n == 0) continue;
+        pair_list list = tap_list(l, o, b);
+        if (list.first_n + list.second_n == 0) continue;
         for (int32_t a = 0; a < planes; a++) {
             clear(counter, COUNTER_VECTORS * bits);
             add_pairs((const char *)(rows + 2 * a), &list, counter, bits);
@@ -254,13 +239,11 @@ static void run_samples(const vc_layer *l, const vec *rows, vec *next, int32_t s
     int64_t *lane = (int64_t *)(events + (l->fused ? 0 : row_count(l) * (l->spike_planes + 1)));
     int few = l->fused && l->most <= FEW;
     int32_t event_bits = few ? 5 : l->event_bits;
-    short_list lists[CHANNELS];
     pending waiting = {.n = 0};
     if (!l->fused) event_planes(l, rows, events);
     for (int64_t i = 0; i < (int64_t)3 * stride * l->slices; i++) tallies[i] = zero_row;
     for (int32_t first = 0; first < l->channels; first += CHANNELS) {
         int32_t n = l->channels - first < CHANNELS ? l->channels - first : CHANNELS;
-        for (int32_t o = 0; o < n && few; o++) make_short(l, first + o, &lists[o]);
         for (int32_t y = 0; y < l->height; y++)
             for (int32_t x = 0; x < l->width; x++) {
                 int64_t corner = (int64_t)y * l->stride_y * l->input_width + x * l->stride_x;
@@ -271,8 +254,9 @@ static void run_samples(const vc_layer *l, const vec *rows, vec *next, int32_t s
                     vec *mask = reached + (o * area + place) * l->steps;
                     if (few) {
                         vec agree[5], differ[5];
-                        add_few((const char *)base, lists[o].same, lists[o].n, agree);
-                        add_few((const char *)base, lists[o].other, lists[o].n, differ);
+                        pair_list list = tap_list(l, first + o, 0);
+                        add_few((const char *)base, list.first, list.first_n, agree);
+                        add_few((const char *)base, list.second, list.second_n, differ);
                         combine(agree, differ, 5, sum, l->sum_bits, xnor, 5);
                         settle(l, first + o, place, sum, xnor, xnor, 5, &waiting, tallies, mask,
                                samples, lane);
