@@ -42,7 +42,9 @@ class NetworkPlan:
         lanes = int(self.kernel.lanes)
         for i, (stage, wanted) in enumerate(zip(self.stages, by_output)):
             if wanted and not self.plan.outputs[i]:
-                self.plan.give_outputs(i, _over_outputs(stage, self.numbers[i][0], lanes))
+                sender = self.stages[i - 1].output_shape if i else stage.input_shape
+                arrays = _over_outputs(stage, sender[0], self.numbers[i][0], lanes)
+                self.plan.give_outputs(i, arrays)
             elif not wanted and not self.plan.samples[i]:
                 self.plan.give_samples(i, _over_samples(stage, lanes, self.kernel.halves))
         return self.plan
@@ -238,8 +240,13 @@ def _lists(parts: Iterator[NDArray[np.uint32]]) -> tuple[NDArray[np.uint32], NDA
 # --- lanes = outputs
 
 
-def _over_outputs(stage: Stage, slice_of: NDArray[np.int32], lanes: int) -> dict[str, Any]:
-    """Table of the weights of every arriving neuron, thresholds and slices in the lanes."""
+def _over_outputs(
+    stage: Stage, senders: int, slice_of: NDArray[np.int32], lanes: int
+) -> dict[str, Any]:
+    """Table of the weights of every arriving neuron, thresholds and slices in the lanes.
+
+    ``senders``: channels of the image that arrives, channel by channel at each place.
+    """
     channels, _, width = stage.sum_shape
     arriving, image_height, image_width = stage.input_shape
     weights = stage.weights
@@ -249,7 +256,7 @@ def _over_outputs(stage: Stage, slice_of: NDArray[np.int32], lanes: int) -> dict
     if image_height * image_width == 1 and stage.padding == (0, 0):
         view, window, tile, tiles = (1, 1, arriving), arriving, 1, 1
         stride, padding = (1, 1), (0, 0)
-        spread = weights.reshape(channels, arriving).T
+        spread = weights.reshape(channels, senders, -1).transpose(2, 1, 0).reshape(arriving, -1)
     else:
         view, stride, padding = stage.input_shape, stage.stride, stage.padding
         tiles = -(-width // max(1, min(width, lanes // channels, TILE_LIMIT)))

@@ -20,8 +20,9 @@
  *                     A list is made for each input row and tile; that of an
  *                     output row is those of its input rows end to end.
  *
- * Between layers levels are kept in "rows" (lanes = samples) or in "lines":
- * for each sample and plane one string of bits over the neurons in C order.
+ * Between layers levels are kept in "rows" (lanes = samples) or in "lines": for
+ * each sample and plane one string of bits over the neurons, in the order (row,
+ * column, channel) of the image that the layer before sends.
  *
  * Nothing here is a float, allocates, or calls Python.
  */
@@ -58,8 +59,8 @@ typedef struct {
     const uint32_t *event_rows; /* byte offsets */
 
     /* lanes = outputs: lane = column of the tile * channels + channel; a linear
-     * layer is a line of `window` neurons (the view of an image of one channel
-     * and one row, which the kernel covers whole) */
+     * layer is a line of `window` neurons, in the order they arrive in (the view of
+     * an image of one channel and one row, which the kernel covers whole) */
     int32_t view_channels, view_height, view_width;
     int32_t kernel_height, view_stride_y, view_stride_x, view_pad_y, view_pad_x;
     int32_t dilation_y;

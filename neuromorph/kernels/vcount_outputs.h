@@ -4,9 +4,7 @@
  * A unit is one sample at one output row and tile of columns.  Units go in
  * groups, and a group through its lists in pieces, so that what a piece needs of
  * the table stays in the first cache; the counters of a group wait in memory
- * meanwhile.
- *
- * Within a layer strings of bits are in the order (row, column, channel). */
+ * meanwhile. */
 
 #define GROUP 32
 #define CACHED (32 << 10) /* bytes of the table that stay in the first cache */
@@ -35,7 +33,6 @@ typedef struct {
     int64_t lists, capacity; /* lists of a unit, entries of one */
     int64_t kept, room;      /* input rows whose lists are kept, entries of one */
     int flat;                /* one output place: lanes are the neurons in order */
-    int turns, turns_back;   /* strings that come and leave are in another order */
     int64_t mask_words, ring; /* words of one mask, samples under way */
     int32_t group;
 } outputs_plan;
@@ -53,8 +50,6 @@ static outputs_plan plan_outputs(const vc_layer *l, int32_t samples) {
     p.kept = l->kernel_height == 1 ? 0 : (l->kernel_height - 1) * l->dilation_y + 1;
     p.room = p.across + 48;
     p.flat = l->height * l->width == 1;
-    p.turns = l->view_channels > 1 && l->view_height * l->view_width > 1;
-    p.turns_back = l->channels > 1 && l->output_height * l->output_width > 1;
     p.mask_words = line_words((int64_t)l->channels * l->height * l->width);
     if (p.mask_words < (int64_t)l->blocks * WORDS) p.mask_words = (int64_t)l->blocks * WORDS;
     p.ring = p.units == 1 ? p.group : GROUP / p.units + 2;
@@ -68,8 +63,8 @@ typedef struct {
     const outputs_plan *p;
     vec *counters, *sums, *events;
     int64_t *lane;
-    uint64_t *strings, *pooled, *fired; /* masks, and on their way to the next layer */
-    uint64_t *turned, *cut;             /* levels of a sample; of a window */
+    uint64_t *strings, *pooled; /* masks (row, column, channel) */
+    uint64_t *cut;              /* levels of a window */
     uint32_t *lists, *kept;
     int32_t *counts, *kept_counts;
     int64_t *held; /* of which input row the lists are kept */
@@ -77,7 +72,6 @@ typedef struct {
 
 /* Places in scratch; returns its end. */
 static char *group_scratch(const vc_layer *l, const outputs_plan *p, char *scratch, group *g) {
-    int64_t words = line_words(output_count(l));
     char *at = scratch;
 #define PART(name, number) \
     g->name = (void *)at;  \
@@ -88,9 +82,7 @@ static char *group_scratch(const vc_layer *l, const outputs_plan *p, char *scrat
     PART(lane, LANES);
     PART(held, p->kept);
     PART(strings, p->ring * l->steps * p->mask_words);
-    PART(pooled, l->pool_height ? l->steps * words : 0);
-    PART(fired, p->turns_back ? 2 * l->next_planes * words : 0);
-    PART(turned, p->turns ? line_stride(l) : 0);
+    PART(pooled, l->pool_height ? l->steps * line_words(output_count(l)) : 0);
     PART(cut, 2 * line_words(p->across));
     PART(lists, p->group * p->lists * p->capacity);
     PART(kept, p->kept * l->tiles * p->lists * p->room);
@@ -232,6 +224,8 @@ static void row_lists(const group *g, const uint64_t *line, int64_t row, int64_t
                (low - left) * l->view_channels, to, room, counts);
 }
 
+typedef uint32_t entries __attribute__((vector_size(64), aligned(4), may_alias));
+
 /* Lists of unit u of the group: the sample whose levels are `line`, output row y, tile t. */
 static void unit_lists(const group *g, int64_t u, const uint64_t *line, int64_t y, int64_t t) {
     const vc_layer *l = g->l;
@@ -247,21 +241,23 @@ static void unit_lists(const group *g, int64_t u, const uint64_t *line, int64_t 
     for (int64_t k = 0; k < l->kernel_height && p->kept; k++) {
         int64_t row = above + k * l->dilation_y;
         if (row < 0 || row >= l->view_height) continue;
-        int64_t place = row % p->kept * l->tiles * p->lists;
-        if (g->held[row % p->kept] != row) {
+        uint32_t slot = (uint32_t)row % (uint32_t)p->kept;
+        int64_t place = slot * l->tiles * p->lists;
+        if (g->held[slot] != row) {
             for (int64_t i = 0; i < l->tiles; i++)
                 row_lists(g, line, row, i, g->kept + (place + i * p->lists) * p->room, p->room,
                           g->kept_counts + place + i * p->lists);
-            g->held[row % p->kept] = row;
+            g->held[slot] = row;
         }
         place += t * p->lists;
         uint32_t offset = (uint32_t)(k * p->across) * PAIR;
         for (int64_t q = 0; q < p->lists; q++) {
             const uint32_t *from = g->kept + (place + q) * p->room;
             uint32_t *end = to + q * p->capacity + counts[q];
-            for (int32_t i = 0; i < g->kept_counts[place + q]; i += 16)
-                for (int j = 0; j < 16; j++) end[i + j] = from[i + j] + offset;
-            counts[q] += g->kept_counts[place + q];
+            int32_t n = g->kept_counts[place + q];
+            for (int32_t i = 0; i < n; i += 16)
+                *(entries *)(end + i) = *(const entries *)(from + i) + offset;
+            counts[q] += n;
         }
     }
 }
@@ -320,8 +316,8 @@ INLINE void finish(const group *g, int64_t unit, int32_t block, const vec *sum, 
     int64_t place = (y * l->width + x) * l->channels + from;
     for (int32_t i = 0; i < l->steps; i++, string += p->mask_words) {
         vec reached = reaches_lanes(sum, sum_bits, limits + i * l->sum_bits, l->sum_bits);
-        if (p->flat) {
-            memcpy(string + block * WORDS, &reached, VC_BYTES);
+        if (p->flat || ((place | n) & 63) == 0) { /* whole words */
+            memcpy(string + (place >> 6), &reached, p->flat ? VC_BYTES : (size_t)n / 8);
             continue;
         }
         for (int64_t w = 0; w * 64 < n; w++)
@@ -351,33 +347,10 @@ static void pool_mask(const vc_layer *l, const uint64_t *mask, uint64_t *pooled)
             }
 }
 
-/* A matrix of bits (rows, columns) to (columns, rows). */
-static void turn(const uint64_t *from, int64_t rows, int64_t columns, uint64_t *to) {
-    int64_t across = (columns + 63) >> 6, blocks = ((rows + 63) >> 6) * across;
-    vec a[64];
-    memset(to, 0, (size_t)line_words(rows * columns) * 8);
-    for (int64_t first = 0; first < blocks; first += WORDS) {
-        int64_t n = blocks - first < WORDS ? blocks - first : WORDS;
-        for (int64_t w = 0; w < n; w++) {
-            int64_t y = (first + w) / across * 64, x = (first + w) % across * 64;
-            int64_t m = columns - x < 64 ? columns - x : 64;
-            for (int64_t i = 0; i < 64; i++)
-                ((uint64_t *)&a[i])[w] = y + i < rows ? load_bits(from, (y + i) * columns + x, m) : 0;
-        }
-        transpose(a);
-        for (int64_t w = 0; w < n; w++) {
-            int64_t y = (first + w) / across * 64, x = (first + w) % across * 64;
-            for (int64_t i = 0; i < 64 && x + i < columns; i++)
-                or_bits(to, (x + i) * rows + y, ((const uint64_t *)&a[i])[w]);
-        }
-    }
-}
-
 /* Masks of one sample to the lines of the next layer. */
 static void fire_sample(const group *g, const uint64_t *string, uint64_t *next) {
     const vc_layer *l = g->l;
     int64_t outputs = output_count(l), words = line_words(outputs), each = g->p->mask_words;
-    uint64_t *to = g->p->turns_back ? g->fired : next;
     if (l->pool_height) {
         memset(g->pooled, 0, (size_t)(l->steps * words * 8));
         for (int32_t i = 0; i < l->steps; i++)
@@ -389,15 +362,15 @@ static void fire_sample(const group *g, const uint64_t *string, uint64_t *next) 
     for (int64_t w = 0; w < words; w++) {
         uint64_t valid = low_bits(outputs - w * 64 < 0 ? 0 : outputs - w * 64);
         if (l->binary || l->top == 1) {
-            to[w] = string[(l->steps - 1) * each + w] & valid;
-            to[words + w] = ~string[w] & valid;
+            next[w] = string[(l->steps - 1) * each + w] & valid;
+            next[words + w] = ~string[w] & valid;
             continue;
         }
-        for (int32_t b = 0; b < 2 * planes; b++) to[b * words + w] = 0;
+        for (int32_t b = 0; b < 2 * planes; b++) next[b * words + w] = 0;
         for (int32_t i = 0; i < l->top; i++) {
             uint64_t up = string[(l->top + i) * each + w] & valid, down = ~string[i * each + w] & valid;
             for (int32_t b = 0; b < planes; b++) {
-                uint64_t *more = to + 2 * b * words + w, *less = more + words;
+                uint64_t *more = next + 2 * b * words + w, *less = more + words;
                 uint64_t next_up = *more & up, next_down = *less & down;
                 *more ^= up;
                 *less ^= down;
@@ -406,8 +379,6 @@ static void fire_sample(const group *g, const uint64_t *string, uint64_t *next) 
             }
         }
     }
-    for (int32_t b = 0; b < 2 * planes && g->p->turns_back; b++)
-        turn(to + b * words, outputs / l->channels, l->channels, next + b * words);
 }
 
 INLINE const uint32_t *list_of(const group *g, int64_t u, int64_t list) {
@@ -511,9 +482,8 @@ static void run_outputs(const vc_layer *l, const uint64_t *lines, uint64_t *next
     const outputs_plan plan = plan_outputs(l, samples), *p = &plan;
     group g = {.l = l, .p = p};
     group_scratch(l, p, scratch, &g);
-    int64_t words = line_words(input_count(l)), stride = line_stride(l);
+    int64_t stride = line_stride(l);
     int64_t next_stride = 2 * l->next_planes * line_words(output_count(l));
-    int64_t places = (int64_t)l->view_height * l->view_width;
     int64_t mask = l->steps * p->mask_words, s = 0, y = 0, t = 0; /* the next unit */
     memset(l->xnor, 0, (size_t)(samples * l->slices) * 8);
     memset(l->active, 0, (size_t)(samples * l->slices) * 8);
@@ -521,14 +491,11 @@ static void run_outputs(const vc_layer *l, const uint64_t *lines, uint64_t *next
     for (int64_t first = 0, done = 0; first < p->total; first += p->group) {
         int64_t n = p->total - first < p->group ? p->total - first : p->group;
         for (int64_t u = 0; u < n; u++) {
-            const uint64_t *line = lines + s * stride;
             if (y == 0 && t == 0) {
                 for (int64_t i = 0; i < p->kept; i++) g.held[i] = -1;
                 if (!p->flat) memset(g.strings + s % p->ring * mask, 0, (size_t)mask * 8);
-                for (int32_t q = 0; q < 2 * l->value_planes && p->turns; q++)
-                    turn(line + q * words, l->view_channels, places, g.turned + q * words);
             }
-            unit_lists(&g, u, p->turns ? g.turned : line, y, t);
+            unit_lists(&g, u, lines + s * stride, y, t);
             if (++t < l->tiles) continue;
             t = 0;
             if (++y < l->height) continue;
