@@ -82,6 +82,8 @@ INLINE void fold_pairs(vec *counter, int bits) {
     }
     for (int i = 0; i < bits; i++) counter[bits + i] = negative[i];
 }
+#define HALVES 1
+#define FEW (-1)
 #define COUNTER_VECTORS 4 /* vectors of a pair of counters, for each bit */
 #else
 /* P and N one after the other, in pieces whose rows stay in the first cache
@@ -102,6 +104,8 @@ INLINE void fold_pairs(vec *counter, int bits) {
     (void)counter;
     (void)bits;
 }
+#define HALVES 0
+#define FEW 31 /* lists so short go without counters in memory */
 #define COUNTER_VECTORS 2
 #endif
 

@@ -98,6 +98,8 @@ static int64_t outputs_bytes(const vc_layer *l, int32_t samples) {
     return group_scratch(l, &p, (char *)64, &g) - (char *)64;
 }
 
+typedef uint32_t entries __attribute__((vector_size(64), aligned(4), may_alias)); /* sixteen */
+
 /* Append a list entry for each set bit of a string; bit 0 has the byte offset
  * `offset`.  Up to sixteen entries behind the end are overwritten.  `emit` makes
  * one list, `emit_pair` the two of a pair (see `pair_list`). */
@@ -157,10 +159,11 @@ INLINE void emit_pair(uint32_t *const to[2], const uint64_t *up, const uint64_t 
             __mmask16 more = ((const sixteen *)(up + w))[k], less = ((const sixteen *)(down + w))[k];
             __m512i taps = chunk(more | less, less, w * 64 + k * 16, offset);
             _mm512_storeu_si512(to[0] + found, taps);
-            _mm512_storeu_si512(to[1] + found, _mm512_xor_si512(taps, _mm512_set1_epi32(VC_BYTES)));
             found += __builtin_popcount(more | less);
         }
     }
+    for (int32_t i = 0; i < found; i += 16)
+        *(entries *)(to[1] + i) = *(const entries *)(to[0] + i) ^ VC_BYTES;
     n[0] = n[1] = found;
 }
 #else
@@ -223,8 +226,6 @@ static void row_lists(const group *g, const uint64_t *line, int64_t row, int64_t
     make_lists(g, line, (row * l->view_width + low) * l->view_channels, n,
                (low - left) * l->view_channels, to, room, counts);
 }
-
-typedef uint32_t entries __attribute__((vector_size(64), aligned(4), may_alias));
 
 /* Lists of unit u of the group: the sample whose levels are `line`, output row y, tile t. */
 static void unit_lists(const group *g, int64_t u, const uint64_t *line, int64_t y, int64_t t) {
@@ -359,25 +360,29 @@ static void fire_sample(const group *g, const uint64_t *string, uint64_t *next) 
         each = words;
     }
     int32_t planes = l->next_planes;
-    for (int64_t w = 0; w < words; w++) {
-        uint64_t valid = low_bits(outputs - w * 64 < 0 ? 0 : outputs - w * 64);
-        if (l->binary || l->top == 1) {
-            next[w] = string[(l->steps - 1) * each + w] & valid;
-            next[words + w] = ~string[w] & valid;
-            continue;
+    if (l->binary || l->top == 1) {
+        for (int64_t w = 0; w < words - 1; w++) {
+            next[w] = string[(l->steps - 1) * each + w];
+            next[words + w] = ~string[w];
         }
-        for (int32_t b = 0; b < 2 * planes; b++) next[b * words + w] = 0;
-        for (int32_t i = 0; i < l->top; i++) {
-            uint64_t up = string[(l->top + i) * each + w] & valid, down = ~string[i * each + w] & valid;
-            for (int32_t b = 0; b < planes; b++) {
-                uint64_t *more = next + 2 * b * words + w, *less = more + words;
-                uint64_t next_up = *more & up, next_down = *less & down;
-                *more ^= up;
-                *less ^= down;
-                up = next_up;
-                down = next_down;
+    } else {
+        memset(next, 0, (size_t)(2 * planes * words) * 8);
+        for (int32_t i = 0; i < l->top; i++)
+            for (int64_t w = 0; w < words - 1; w++) {
+                uint64_t up = string[(l->top + i) * each + w], down = ~string[i * each + w];
+                for (int32_t b = 0; b < planes; b++) {
+                    uint64_t *more = next + 2 * b * words + w, *less = more + words;
+                    uint64_t next_up = *more & up, next_down = *less & down;
+                    *more ^= up;
+                    *less ^= down;
+                    up = next_up;
+                    down = next_down;
+                }
             }
-        }
+    }
+    for (int32_t b = 0; b < 2 * planes; b++) { /* nothing behind the last neuron */
+        next[b * words + words - 1] = 0;
+        if (outputs & 63) next[b * words + words - 2] &= low_bits(outputs & 63);
     }
 }
 
@@ -414,26 +419,29 @@ static void group_of_units(const group *g, int64_t first, int64_t n, int32_t blo
     const vc_layer *l = g->l;
     const char *base = l->table + block * g->p->rows * PAIR;
     int64_t pieces = piece_count(g, n);
+    vec sum[VC_MAX_BITS], all[VC_MAX_BITS], agree[5], differ[5];
     for (int64_t k = 0; k < pieces; k++)
         for (int64_t u = 0; u < n; u++) {
-            vec sum[VC_MAX_BITS], all[VC_MAX_BITS];
-            vec *counter = g->counters + u * COUNTER_VECTORS * l->counter_bits;
+            vec *p = g->counters + u * COUNTER_VECTORS * l->counter_bits, *q;
             const int32_t *counts = g->counts + 2 * u;
-#ifdef VC_HALVES
-            int few = bit_length(counts[0] + counts[1]); /* no counter exceeds it */
-#else
-            int few = bit_length(counts[0]);
-#endif
+            int few = bit_length(counts[0] + (HALVES ? counts[1] : 0)); /* no counter exceeds it */
             if (few > l->counter_bits) few = l->counter_bits;
-            int bits = few < 8 ? 8 : few;
-            if (k == 0) clear(counter, COUNTER_VECTORS * bits);
-            pair_list list = pair_piece(g, u, 0, k, pieces);
-            add_pairs(base, &list, counter, bits);
-            if (k + 1 < pieces) continue;
+            int bits = few < 8 ? 8 : few, last = k + 1 == pieces;
+            if (counts[0] <= FEW) {
+                if (!last) continue;
+                add_few(base, list_of(g, u, 0), counts[0], p = agree);
+                add_few(base, list_of(g, u, 1), counts[1], q = differ);
+            } else {
+                pair_list list = pair_piece(g, u, 0, k, pieces);
+                if (k == 0) clear(p, COUNTER_VECTORS * bits);
+                add_pairs(base, &list, p, bits);
+                if (!last) continue;
+                fold_pairs(p, bits);
+                q = p + bits;
+            }
             int sum_bits = few + 1 < l->sum_bits ? few + 1 : l->sum_bits;
             int event_bits = few < l->event_bits ? few : l->event_bits;
-            fold_pairs(counter, bits);
-            combine(counter, counter + bits, few, sum, sum_bits, all, event_bits);
+            combine(p, q, few, sum, sum_bits, all, event_bits);
             finish(g, first + u, block, sum, sum_bits, all, all, event_bits);
         }
 }

@@ -141,12 +141,6 @@ static void add_group(const vc_layer *l, const char *base, int32_t first, int32_
     }
 }
 
-#ifdef VC_HALVES
-#define FEW 0
-#else
-#define FEW 31 /* so many weights of a neuron go without counters in memory */
-#endif
-
 /* Events of up to sixteen neurons of one slice, on their way to its tallies. */
 typedef struct {
     vec events[VC_MAX_BITS + 4], active[5];

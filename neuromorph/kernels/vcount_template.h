@@ -215,9 +215,4 @@ static void run(const vc_layer *layers, int32_t count, const int16_t *inputs, in
     }
 }
 
-#ifdef VC_HALVES
-#define HALVES 1
-#else
-#define HALVES 0
-#endif
 const vc_kernel VC_KERNEL = {LANES, HALVES, scratch_bytes, run, VC_NAME};
