@@ -16,16 +16,16 @@ from neuromorph.network import Stage
 
 __all__ = ["Costs"]
 
-# Sums, thresholds and tallies of one neuron (or one unit and block), in list entries.
+# Sums, thresholds and tallies of one neuron, in list entries.
 FINISH_SAMPLES = 40.0
-FINISH_OUTPUTS = 60.0
-# Making one list entry of a sample; lists of weights are made once.
+# Those of one unit and block, by its lanes; and making one list entry of a sample,
+# looking at 64 levels for it (lists of weights are made once).
+FINISH_OUTPUTS = {512: 60.0, 256: 45.0}
 LIST_ENTRY = 0.15
-# Looking at one window of levels (a channel and a row of the kernel) for a list.
-WINDOW = 3.0
+LOOK = 3.0
 # Cost of one list entry by the lanes it serves: (lanes = samples, lanes = outputs).
 # 256 lanes are AVX-512 in pairs or AVX2; what is narrower costs no less.
-ENTRY = {512: (1.0, 1.0), 256: (0.47, 0.57)}
+ENTRY = {512: (1.0, 1.0), 256: (0.47, 0.55)}
 TILE_LIMIT = 64
 
 
@@ -76,12 +76,14 @@ class Costs:
         ) * entry[0]
         arriving, image_height, image_width = s.input_shape
         if image_height * image_width == 1 and s.padding == (0, 0):
-            tile, tiles, rows, windows = 1, 1, arriving, -(-arriving // 64)
+            tile, tiles, rows, words = 1, 1, arriving, -(-arriving // 64)
         else:
             tiles = -(-width // max(1, min(width, lanes // channels, TILE_LIMIT)))
             tile = -(-width // tiles)
-            windows = arriving * s.weights.shape[2]
-            rows = windows * ((tile - 1) * s.stride[1] + s.extent[1])
+            kernel_height, window = s.weights.shape[2], (tile - 1) * s.stride[1] + s.extent[1]
+            rows = arriving * kernel_height * window
+            # lists are made by input rows, those of a kernel's rows put end to end
+            words = -(-arriving * window // 64) * image_height // height + 2 * kernel_height
         blocks = -(-channels * tile // lanes)
         entries = rows * self.expected(index) * planes
         weight_planes = self.bits_set[index] / max(1, int(np.count_nonzero(s.weights)))
@@ -90,9 +92,9 @@ class Costs:
             * height
             * tiles
             * (
-                blocks * (entries * weight_planes + FINISH_OUTPUTS) * entry[1]
+                blocks * (entries * weight_planes * entry[1] + FINISH_OUTPUTS[max(lanes, 256)])
                 + entries * LIST_ENTRY
-                + windows * WINDOW
+                + words * LOOK
             )
         )
         return over_samples, over_outputs

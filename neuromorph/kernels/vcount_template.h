@@ -91,6 +91,8 @@ static void rows_to_lines(const vc_layer *l, int64_t channels, const vec *rows, 
     int64_t size = input_count(l), words = line_words(size), stride = line_stride(l);
     int32_t planes = 2 * l->value_planes;
     vec a[64];
+    for (int32_t s = 0; s < samples; s++)
+        for (int32_t q = 0; q < planes; q++) lines[s * stride + (q + 1) * words - 1] = 0;
     for (int64_t first = 0; first < size; first += 64) {
         int64_t n = size - first < 64 ? size - first : 64;
         for (int32_t q = 0; q < planes; q++) {
@@ -99,10 +101,8 @@ static void rows_to_lines(const vc_layer *l, int64_t channels, const vec *rows, 
                 a[i] = i < n ? rows[input_row(l, neuron_at(first + i, size, channels)) * planes + q]
                              : zero_row;
             transpose(a);
-            for (int32_t s = 0; s < samples; s++, line += stride) {
+            for (int32_t s = 0; s < samples; s++, line += stride)
                 line[first >> 6] = ((const uint64_t *)&a[s & 63])[s >> 6];
-                line[words - 1] = 0;
-            }
         }
     }
 }
