@@ -120,7 +120,7 @@ cdef class Kernel:
 
     @property
     def halves(self):
-        """Whether lists hold the first vector of pairs only (``pair_list`` of the C source)."""
+        """Whether rows are added whole, from a list for either sign (``pair_list`` of the C source)."""
         return bool(self.kernel.halves)
 
     @property

@@ -213,12 +213,12 @@ def _over_samples(stage: Stage, lanes: int, halves: bool) -> dict[str, Any]:
 
     def pair(weights: NDArray[np.int16], bit: int) -> Iterator[NDArray[np.uint32]]:
         chosen = np.abs(weights) >> bit & 1 == 1
-        for sign in (1, -1):
-            agrees = weights * sign > 0
-            if halves:
-                yield offset[chosen & agrees]
-            else:
-                yield (offset + np.where(agrees, 0, vector).astype(np.uint32))[chosen]
+        if halves:
+            yield offset[chosen & (weights > 0)]
+            yield offset[chosen & (weights < 0)]
+        else:
+            yield (offset + np.where(weights > 0, 0, vector).astype(np.uint32))[chosen]
+            yield offset[:0]
 
     taps, lists = _lists(part for w in flat for b in range(weight_planes) for part in pair(w, b))
     event_rows, event_lists = np.zeros(0, np.uint32), np.zeros(0, np.int32)

@@ -50,7 +50,7 @@ typedef struct {
 
     /* lanes = samples: for each (channel, magnitude bit) two lists of taps, of the
      * weights times the direction (see `pair_list`); a tap is the byte offset of a
-     * vector, 2 * value_planes * row + (second of the pair) vectors from the corner of
+     * vector, 2 * value_planes * row (+ 1: the second of the pair) vectors from the corner of
      * the window */
     const int32_t *lists;   /* channels * weight_planes * 2 + 1 */
     const uint32_t *taps;
@@ -102,7 +102,7 @@ typedef struct {
 
 typedef struct {
     int32_t lanes;
-    int32_t halves; /* lists hold the first vector of pairs only */
+    int32_t halves; /* rows are added whole: a pair of lists for either sign */
     /* bytes of scratch that run() wants for a block of that many samples */
     int64_t (*scratch_bytes)(const vc_layer *layers, int32_t count, int32_t samples);
     /* one block of at most `lanes` samples through all layers;

@@ -33,9 +33,9 @@ INLINE vec majority(vec a, vec b, vec c) { return (a & b) | ((a ^ b) & c); }
 #define ROWS_MAJORITY majority
 #include "vcount_rows.h"
 
-/* Two lists for the two counters of a number.  Entries are rows that agree in
- * sign with the list, each as its first or its second vector: `first` counts into
- * P, `second` holds the other vectors of the same rows and counts into N. */
+/* Rows for the two counters of a number: entries of `first` are the vector of a row
+ * that agrees in sign with the list, which counts into P; the other vector of the
+ * same row counts into N.  `second` is empty. */
 typedef struct {
     const uint32_t *first, *second;
     int32_t first_n, second_n;
@@ -59,7 +59,7 @@ INLINE wide wide_majority(wide a, wide b, wide c) {
 #include "vcount_rows.h"
 
 static void add_wide(const char *base, const uint32_t *taps, int32_t n, wide *counter, int bits) {
-    add_wide_rows(base, taps, n, counter, bits);
+    add_wide_rows(base, taps, n, 0, counter, bits);
 }
 
 INLINE void add_pairs(const char *base, const pair_list *list, vec *counter, int bits) {
@@ -90,14 +90,14 @@ INLINE void fold_pairs(vec *counter, int bits) {
  * from one pass to the other. */
 static void add_pairs(const char *base, const pair_list *list, vec *counter, int bits) {
     const int32_t piece = 8192 / VC_BYTES < 256 ? 8192 / VC_BYTES : 256;
-    const uint32_t *first = list->first, *second = list->second;
+    const uint32_t *taps = list->first;
     int32_t n = list->first_n;
-    for (; n > piece; n -= piece, first += piece, second += piece) {
-        add_rows(base, first, piece, counter, bits);
-        add_rows(base, second, piece, counter + bits, bits);
+    for (; n > piece; n -= piece, taps += piece) {
+        add_rows(base, taps, piece, 0, counter, bits);
+        add_rows(base, taps, piece, VC_BYTES, counter + bits, bits);
     }
-    add_rows(base, first, n, counter, bits);
-    add_rows(base, second, n, counter + bits, bits);
+    add_rows(base, taps, n, 0, counter, bits);
+    add_rows(base, taps, n, VC_BYTES, counter + bits, bits);
 }
 
 INLINE void fold_pairs(vec *counter, int bits) {
@@ -110,7 +110,7 @@ INLINE void fold_pairs(vec *counter, int bits) {
 #endif
 
 static void add_plane(const char *base, const uint32_t *rows, int32_t n, vec *counter, int bits) {
-    add_rows(base, rows, n, counter, bits);
+    add_rows(base, rows, n, 0, counter, bits);
 }
 
 INLINE void ripple(vec *counter, int from, int bits, vec carry) {

@@ -162,9 +162,8 @@ INLINE void emit_pair(uint32_t *const to[2], const uint64_t *up, const uint64_t 
             found += __builtin_popcount(more | less);
         }
     }
-    for (int32_t i = 0; i < found; i += 16)
-        *(entries *)(to[1] + i) = *(const entries *)(to[0] + i) ^ VC_BYTES;
-    n[0] = n[1] = found;
+    n[0] = found;
+    n[1] = 0;
 }
 #else
 INLINE void emit_pair(uint32_t *const to[2], const uint64_t *up, const uint64_t *down,
@@ -173,11 +172,10 @@ INLINE void emit_pair(uint32_t *const to[2], const uint64_t *up, const uint64_t 
     for (int64_t w = 0; w < words; w++, offset += 64 * PAIR)
         for (uint64_t left = up[w] | down[w]; left; left &= left - 1) {
             int bit = __builtin_ctzll(left);
-            uint32_t tap = (offset + (uint32_t)bit * PAIR) | (down[w] >> bit & 1 ? VC_BYTES : 0);
-            to[0][found] = tap;
-            to[1][found++] = tap ^ VC_BYTES;
+            to[0][found++] = offset + (uint32_t)bit * PAIR + (down[w] >> bit & 1) * VC_BYTES;
         }
-    n[0] = n[1] = found;
+    n[0] = found;
+    n[1] = 0;
 }
 #endif
 
@@ -410,7 +408,7 @@ INLINE int64_t piece_count(const group *g, int64_t n) {
     int64_t total = 0;
     if (g->p->pieces == 1) return 1;
     for (int64_t i = 0; i < n * g->p->lists; i++) total += g->counts[i];
-    int64_t pieces = total / (n * g->p->lists * ENOUGH);
+    int64_t pieces = 2 * total / (n * g->p->lists * ENOUGH);
     return pieces < 1 ? 1 : pieces < g->p->pieces ? pieces : g->p->pieces;
 }
 
@@ -424,13 +422,13 @@ static void group_of_units(const group *g, int64_t first, int64_t n, int32_t blo
         for (int64_t u = 0; u < n; u++) {
             vec *p = g->counters + u * COUNTER_VECTORS * l->counter_bits, *q;
             const int32_t *counts = g->counts + 2 * u;
-            int few = bit_length(counts[0] + (HALVES ? counts[1] : 0)); /* no counter exceeds it */
+            int few = bit_length(counts[0] + counts[1]); /* no counter exceeds it */
             if (few > l->counter_bits) few = l->counter_bits;
             int bits = few < 8 ? 8 : few, last = k + 1 == pieces;
             if (counts[0] <= FEW) {
                 if (!last) continue;
-                add_few(base, list_of(g, u, 0), counts[0], p = agree);
-                add_few(base, list_of(g, u, 1), counts[1], q = differ);
+                add_few(base, list_of(g, u, 0), counts[0], 0, p = agree);
+                add_few(base, list_of(g, u, 0), counts[0], VC_BYTES, q = differ);
             } else {
                 pair_list list = pair_piece(g, u, 0, k, pieces);
                 if (k == 0) clear(p, COUNTER_VECTORS * bits);

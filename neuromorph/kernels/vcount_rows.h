@@ -1,7 +1,7 @@
 /* add_rows for one type of vector; included with ROWS_NAME, ROWS_VEC, ROWS_XOR3
  * and ROWS_MAJORITY, part of vcount_template.h.
  *
- * Adds the rows at base + tap into a bit-sliced counter of at least eight bits.
+ * Adds the rows at base + (tap ^ flip) into a bit-sliced counter of at least eight bits.
  * Sixteen rows go through a tree of full adders: the new rows are summed among
  * themselves first, the counters come last.  Eight counters stay in registers,
  * and the rest is touched once in 64 rows. */
@@ -42,13 +42,13 @@
         (carry) = on_;                        \
     } while (0)
 
-INLINE void ROWS_NAME(const char *base, const uint32_t *taps, int32_t n, ROWS_VEC *counter,
-                      int bits) {
+INLINE void ROWS_NAME(const char *base, const uint32_t *taps, int32_t n, uint32_t flip,
+                      ROWS_VEC *counter, int bits) {
     static const ROWS_VEC zeros = {0};
     ROWS_VEC p0 = counter[0], p1 = counter[1], p2 = counter[2], p3 = counter[3];
     ROWS_VEC p4 = counter[4], p5 = counter[5], p6 = counter[6], p7 = counter[7];
     int32_t i = 0;
-#define TAP(k) (*(const ROWS_VEC *)(base + t[k]))
+#define TAP(k) (*(const ROWS_VEC *)(base + (t[k] ^ flip)))
     for (; i + 64 <= n; i += 64) {
         const uint32_t *t = taps + i;
         ROWS_VEC s0, s1, u0, u1, carry;
@@ -78,9 +78,9 @@ INLINE void ROWS_NAME(const char *base, const uint32_t *taps, int32_t n, ROWS_VE
     }
     for (; i < n; i += 4) {
         const uint32_t *t = taps + i;
-        const ROWS_VEC *r1 = i + 1 < n ? (const ROWS_VEC *)(base + t[1]) : &zeros;
-        const ROWS_VEC *r2 = i + 2 < n ? (const ROWS_VEC *)(base + t[2]) : &zeros;
-        const ROWS_VEC *r3 = i + 3 < n ? (const ROWS_VEC *)(base + t[3]) : &zeros;
+        const ROWS_VEC *r1 = i + 1 < n ? (const ROWS_VEC *)(base + (t[1] ^ flip)) : &zeros;
+        const ROWS_VEC *r2 = i + 2 < n ? (const ROWS_VEC *)(base + (t[2] ^ flip)) : &zeros;
+        const ROWS_VEC *r3 = i + 3 < n ? (const ROWS_VEC *)(base + (t[3] ^ flip)) : &zeros;
         ROWS_VEC c0, c1, carry;
         ADD(c0, p0, p0, TAP(0), *r1);
         ADD(c1, p0, p0, *r2, *r3);
@@ -99,7 +99,8 @@ INLINE void ROWS_NAME(const char *base, const uint32_t *taps, int32_t n, ROWS_VE
 
 #ifdef ROWS_FEW
 /* At most 31 rows, counted from zero: five bits. */
-INLINE void ROWS_FEW(const char *base, const uint32_t *t, int32_t n, ROWS_VEC *counter) {
+INLINE void ROWS_FEW(const char *base, const uint32_t *t, int32_t n, uint32_t flip,
+                     ROWS_VEC *counter) {
     ROWS_VEC p0 = {0}, p1 = {0}, p2 = {0}, p3 = {0}, p4 = {0}, c0, c1, c2, c3;
     if (n & 16) {
         TREE16(TAP, p0, p1, p2, p3, p4);

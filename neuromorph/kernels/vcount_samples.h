@@ -249,8 +249,8 @@ static void run_samples(const vc_layer *l, const vec *rows, vec *next, int32_t s
                     if (few) {
                         vec agree[5], differ[5];
                         pair_list list = tap_list(l, first + o, 0);
-                        add_few((const char *)base, list.first, list.first_n, agree);
-                        add_few((const char *)base, list.second, list.second_n, differ);
+                        add_few((const char *)base, list.first, list.first_n, 0, agree);
+                        add_few((const char *)base, list.first, list.first_n, VC_BYTES, differ);
                         combine(agree, differ, 5, sum, l->sum_bits, xnor, 5);
                         settle(l, first + o, place, sum, xnor, xnor, 5, &waiting, tallies, mask,
                                samples, lane);
