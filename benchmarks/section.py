@@ -11,7 +11,7 @@ test sections, and the bytes of the weights as they are packed in the file
 beside those of float32.
 
 Needs the data set sstem-vnc and torch.  INT8 is left out: in the count mode its
-weights of 8 bits meet levels of 8 bits plane by plane, which takes minutes.
+weights of 8 bits meet levels of 8 bits plane by plane, which takes far longer.
 """
 
 import dataclasses
