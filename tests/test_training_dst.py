@@ -50,6 +50,25 @@ def test_sgd_step_is_levels_dst_with_keyed_draws():
         assert np.array_equal(layer.levels.numpy().ravel(), now)
 
 
+@pytest.mark.parametrize("increments", ["sgd", "momentum", "adam", "adam8"])
+def test_accumulated_gradients_are_those_of_one_batch(increments):
+    """Small integers, so that both sums are exact."""
+    rng = np.random.default_rng(1)
+    (parts, at_parts), (whole, at_once) = (layer_and_optimizer(increments=increments) for _ in "ab")
+    start = whole.weight.detach().clone()
+    for _ in range(20):
+        inputs = torch.tensor(rng.integers(-1, 2, (8, 30)), dtype=torch.float32)
+        wanted = torch.tensor(rng.integers(-3, 4, (8, 20)), dtype=torch.float32)
+        for portion in (slice(0, 3), slice(3, 8)):
+            (parts(inputs[portion]) * wanted[portion]).sum().backward()
+        (whole(inputs) * wanted).sum().backward()
+        for optimizer in (at_parts, at_once):
+            optimizer.step()
+            optimizer.zero_grad()
+        assert torch.equal(parts.weight, whole.weight)
+    assert not torch.equal(start, whole.weight)
+
+
 def test_adam_increments_are_those_of_torch():
     norm = BatchNorm(50)
     twin = copy.deepcopy(norm)
