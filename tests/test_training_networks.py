@@ -34,7 +34,7 @@ def test_folder_agrees_with_itself(folder):
     if network.pixels:  # what a blurred threshold on the grey values reaches
         assert result["test_dice"]["mean"] > 0.724
     else:
-        assert result["test_accuracy"]["mean"] >= 0.975
+        assert result["test_accuracy"]["mean"] >= 0.97
     assert (folder / "network.safetensors").stat().st_size < 1 << 20
 
 
