@@ -134,20 +134,41 @@ def _draw_bills(axes: Any, comparison: Comparison) -> None:
 
 
 def _draw_accuracy(axes: Any, comparison: Comparison) -> None:
-    known = [e for e in comparison.entries if e.accuracy is not None]
-    for place, entry in enumerate(known):
-        total = entry.best.report.total
-        accuracy = 100 * (entry.accuracy or 0.0)
+    known = sorted((e for e in comparison.entries if e.accuracy), key=lambda e: -(e.accuracy or 0))
+    if not known:
+        return
+    axes.set_xscale("log")
+    shown = [100 * (e.accuracy or 0.0) for e in known]
+    energies = [e.best.report.total for e in known]
+    for accuracy, total in zip(shown, energies):
         axes.plot([total.p10, total.p90], [accuracy] * 2, color="#0072B2", alpha=0.4, linewidth=4)
         axes.plot([total.p50], [accuracy], "o", color="#0072B2", markersize=6)
+    low, high = min(total.p10 for total in energies), max(total.p90 for total in energies)
+    axes.set_xlim(low / 1.5, high * (high / low) ** 0.8 * 2)  # names stand on the right
+    room = max(shown[0] - shown[-1], 0.1)
+    axes.set_ylim(shown[-1] - 0.12 * room, shown[0] + 0.12 * room)
+    heights = _apart([axes.transAxes.inverted().transform(
+        axes.transData.transform((low, accuracy)))[1] for accuracy in shown], 0.045)  # fmt: skip
+    for entry, accuracy, total, height in zip(known, shown, energies, heights):
         axes.annotate(
-            entry.name, (total.p50, accuracy), xytext=(0, 8 if place % 2 else -14),
-            textcoords="offset points", ha="center", fontsize=8,
+            entry.name, (total.p90, accuracy), xytext=(0.98, height), textcoords="axes fraction",
+            ha="right", va="center", fontsize=8,
+            arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.5},
         )  # fmt: skip
-    axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda joules, _: format_joules(joules))
     axes.xaxis.set_minor_formatter(lambda joules, _: "")
     axes.tick_params(labelsize=8)
-    axes.margins(x=0.3, y=0.25)
     axes.grid(True, which="both", linewidth=0.3)
     axes.set_title("accuracy (%) against energy: median, p10 to p90", fontsize=10)
+
+
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """Heights, the highest first, moved as little as keeps them ``gap`` apart."""
+    down = list(heights)
+    for place in range(1, len(down)):
+        down[place] = min(down[place], down[place - 1] - gap)
+    lowest = gap / 2
+    for place in reversed(range(len(down))):
+        down[place] = max(down[place], lowest)
+        lowest = down[place] + gap
+    return down
