@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from numpy.typing import NDArray
 
 from neuromorph.chip.keys import LinkName, TileName
 
 __all__ = ["cut_off"]
 
 STEPS = {"east": (1, 0), "west": (-1, 0), "south": (0, 1), "north": (0, -1)}
+OPPOSITE = {"east": "west", "west": "east", "south": "north", "north": "south"}
+
+_Mask = NDArray[np.bool_]  # (rows, columns)
 
 
 def cut_off(
@@ -21,28 +23,45 @@ def cut_off(
     """Tiles of a mesh (columns, rows) outside the largest part in which every tile can be used.
 
     In that part ways lead from every port to every tile, and from every tile to
-    every other one.
+    every other one.  Of parts of one size it is that of the first tile in row-major order.
     """
+    if not dead:
+        return ()
     columns, rows = size
-    number = np.arange(rows * columns).reshape(rows, columns)
-    source, target = [], []
-    for side, (right, down) in STEPS.items():
-        here = number[max(0, -down) : rows - max(0, down), max(0, -right) : columns - max(0, right)]
-        works = np.ones((rows, columns), bool)
-        for x, y, which in dead:
-            works[y, x] &= which != side
-        here = here[works.ravel()[here]]
-        source.append(here)
-        target.append(here + down * columns + right)
-    ends = np.concatenate(source), np.concatenate(target)
-    links = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(number.size, number.size))
-    graph = links.tocsr()
-    reached = np.ones(number.size, bool)
+    out = {side: np.ones((rows, columns), bool) for side in STEPS}  # links that leave a tile
+    for x, y, side in dead:
+        out[side][y, x] = False
+    into = {OPPOSITE[side]: _moved(out[side], side) for side in STEPS}  # the same, backwards
+    reached = np.ones((rows, columns), bool)
     for x, y in ports:
-        seen = np.zeros(number.size, bool)
-        seen[breadth_first_order(graph, int(number[y, x]), return_predecessors=False)] = True
-        reached &= seen
-    _, part = connected_components(graph, directed=True, connection="strong")
-    sizes = np.bincount(part[reached], minlength=int(part.max()) + 1)
-    used = reached & (part == sizes.argmax())
-    return tuple((int(n % columns), int(n // columns)) for n in np.flatnonzero(~used))
+        reached &= _flood((y, x), out)
+    best, left = np.zeros((rows, columns), bool), np.ones((rows, columns), bool)
+    while (left & reached).sum() > best.sum():
+        y, x = divmod(int(left.argmax()), columns)
+        part = _flood((y, x), out) & _flood((y, x), into)
+        left &= ~part
+        if (part & reached).sum() > best.sum():
+            best = part & reached
+    return tuple((int(x), int(y)) for y, x in np.argwhere(~best))
+
+
+def _flood(start: tuple[int, int], links: dict[str, _Mask]) -> _Mask:
+    """Tiles to which ``links`` lead from one tile; itself too."""
+    seen = np.zeros_like(links["east"])
+    seen[start] = True
+    before = 0
+    while (now := int(seen.sum())) > before:
+        before = now
+        for side, works in links.items():
+            seen |= _moved(seen & works, side)
+    return seen
+
+
+def _moved(mask: _Mask, side: str) -> _Mask:
+    """Every tile as its neighbour on the other side was; nothing comes in over the edge."""
+    right, down = STEPS[side]
+    moved = np.zeros_like(mask)
+    rows, columns = mask.shape
+    source = mask[max(0, -down) : rows - max(0, down), max(0, -right) : columns - max(0, right)]
+    moved[max(0, down) : rows - max(0, -down), max(0, right) : columns - max(0, -right)] = source
+    return moved
