@@ -4,6 +4,7 @@ Looks are judged by eye; that numbers are those of the trace is tested where
 they are gathered (test_report_page.py).
 """
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import neuromorph as nm
 from neuromorph.data import load_data
 from neuromorph.errors import MissingDependencyError, SimulationError
-from neuromorph.report import gather, write_figure
+from neuromorph.report import gather, write_figure, write_report
 from neuromorph.trace import Trace
 
 
@@ -56,6 +57,39 @@ def test_what_is_missing_or_cannot_be_written_is_said(mapping, tmp_path, monkeyp
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
         with pytest.raises(MissingDependencyError, match="a picture needs matplotlib, which"):
             write_figure(trace, tmp_path / "run.png")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"routing": "multicast"},
+        {"dead_links": ((0, 0, "east"), (1, 0, "west"))},
+        {"routing": "multicast", "dead_links": ((0, 0, "east"), (1, 0, "west"))},
+    ],
+    ids=["plain", "trees", "dead links", "both"],
+)
+def test_packets_over_links_are_those_of_the_engine(changes, tmp_path):
+    network, data = nm.load_network("digits-gxnor"), load_data("digits")
+    chip = dataclasses.replace(nm.load_chip("gxnor45"), **changes)
+    mapping = nm.map_network(network, chip)
+    for detail in ("hops", "packets"):
+        path = tmp_path / f"{detail}.h5"
+        run = nm.simulate(mapping, data.test_images[:2], mode="timed", detail=detail, trace=path)
+        with Trace(path) as trace:
+            loads = gather.link_loads(trace, gather.gather_traffic(trace))
+            page = write_report(trace, tmp_path / "run.html").read_text()
+        if detail == "packets" and changes:
+            assert loads is None
+            assert "record the run with --detail hops to see its links" in page
+            continue
+        wanted = run.timing.link_packets[..., : len(gather.STEPS)]
+        found = np.zeros_like(wanted)
+        for (x, y, to_x, to_y), number in loads.items():
+            found[y, x, gather.STEPS.index((to_x - x, to_y - y))] = number
+        assert np.array_equal(found, wanted)
+        assert found[0, 0].sum() > 0
+        assert f"{wanted.sum():,} crossings" in page
 
 
 def test_waiting_by_link_is_that_of_the_hops(mapping, tmp_path):

@@ -111,7 +111,7 @@ def traces(mapping, tmp_path_factory):
 def test_links_carry_what_the_engine_counted(traces):
     with Trace(traces["timed", "packets"]) as trace:
         traffic = gather_traffic(trace)
-        loads = link_loads(trace, traffic.packets)
+        loads = link_loads(trace, traffic)
         assert sum(traffic.packets.values()) == trace.packet_count
         along_x = sum(n for (x, _, to_x, _), n in loads.items() if x != to_x)
         along_y = sum(n for (_, y, _, to_y), n in loads.items() if y != to_y)

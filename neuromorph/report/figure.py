@@ -194,7 +194,9 @@ def _draw_links(axes: Any, trace: Trace) -> None:
     if not trace.holds("packets"):
         return _say(axes, "no packets were recorded")
     traffic = gather_traffic(trace)
-    loads = link_loads(trace, traffic.packets)
+    loads = link_loads(trace, traffic)
+    if loads is None:
+        return _say(axes, "ways around dead links and trees: record hops")
     _mesh(axes, trace)
     most = max(loads.values(), default=1)
     axes.set_title(f"{sum(loads.values()):,} link crossings, at most {most:,}", fontsize=10)

@@ -16,6 +16,7 @@ from neuromorph.mapping.slices import source_tiles
 from neuromorph.trace import Trace
 
 __all__ = [
+    "WAYS_UNKNOWN",
     "Raster",
     "Traffic",
     "events_by_layer",
@@ -28,6 +29,10 @@ __all__ = [
 Ints = NDArray[np.int64]
 Link = tuple[int, int, int, int]  # tile from (x, y), tile to (x, y)
 
+WAYS_UNKNOWN = (
+    "The ways of packets around dead links, or in trees, are known from hops alone; record the run "
+    "with --detail hops to see its links."
+)
 STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # of the sides of a router
 FAINTEST = 1 / 6  # darkness of a bin with the fewest spikes of its layer
 MARKS = 20_000  # spikes drawn one by one; more saturate a picture and are binned
@@ -44,12 +49,13 @@ class Traffic:
     """Packets by source and target row, tokens included, and when the last one of a layer came.
 
     ``arrived`` int64 (samples, layers): tick of the last delivery to a core of
-    the layer; −1 where there was none.  ``waited``: ticks that packets waited
-    for every link, None where hops were not recorded.
+    the layer; −1 where there was none.  ``crossed``, ``waited``: packets over every link,
+    and ticks that they waited for it, None where hops were not recorded.
     """
 
     packets: Counter[tuple[int, int]] = field(default_factory=Counter)
     arrived: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    crossed: Counter[Link] | None = None
     waited: Counter[Link] | None = None
 
 
@@ -71,31 +77,43 @@ def gather_traffic(trace: Trace) -> Traffic:
         at = block["sample"][known], layer_of[block["target"][known]]
         np.maximum.at(traffic.arrived, at, block["delivered"][known])
     if trace.holds("hops"):
-        traffic.waited = _waited(trace)
+        traffic.crossed, traffic.waited = _crossed(trace)
     return traffic
 
 
-def _waited(trace: Trace) -> Counter[Link]:
-    """Ticks waited for every link between tiles."""
+def _crossed(trace: Trace) -> tuple[Counter[Link], Counter[Link]]:
+    """Packets over every link between tiles, and ticks waited for it, of recorded hops."""
     columns, sides = trace.chip.mesh_columns, len(SIDES)
+    crossed: Counter[Link] = Counter()
     waited: Counter[Link] = Counter()
     for block in trace.blocks("hops"):
         links, place = np.unique(block["link"], return_inverse=True)
+        numbers = np.bincount(place)
         # float64 weights are exact: a block has far fewer than 2**53 ticks
         ticks = np.bincount(place, weights=block["waited"]).astype(np.int64)
-        for link, number in zip(links.tolist(), ticks.tolist()):
+        for link, number, wait in zip(links.tolist(), numbers.tolist(), ticks.tolist()):
             router, side = divmod(link, sides)
             if side < len(STEPS):
                 y, x = divmod(router, columns)
-                waited[x, y, x + STEPS[side][0], y + STEPS[side][1]] += number
-    return waited
+                there = x, y, x + STEPS[side][0], y + STEPS[side][1]
+                crossed[there] += number
+                waited[there] += wait
+    return crossed, waited
 
 
-def link_loads(trace: Trace, packets: Counter[tuple[int, int]]) -> Counter[Link]:
-    """Packets over every link between tiles: first along x, then along y."""
+def link_loads(trace: Trace, traffic: Traffic) -> Counter[Link] | None:
+    """Packets over every link between tiles; None where a trace without hops cannot tell.
+
+    As recorded in the hops; without hops first along x, then along y, which is not the way
+    around dead links, nor that of trees.
+    """
+    if traffic.crossed is not None:
+        return traffic.crossed
+    if trace.chip.dead_links or trace.chip.routing == "multicast":
+        return None
     tiles = source_tiles(trace.chip, trace.slices, trace.network_info.inputs).tolist()
     loads: Counter[Link] = Counter()
-    for (source, target), number in packets.items():
+    for (source, target), number in traffic.packets.items():
         (x, y), (to_x, to_y) = tiles[source], tiles[target]
         while (x, y) != (to_x, to_y):
             step = (np.sign(to_x - x), 0) if x != to_x else (0, np.sign(to_y - y))

@@ -24,6 +24,7 @@ from neuromorph.events import ACTIONS
 from neuromorph.report.charts import Layer, area_chart, latency_chart, raster_chart
 from neuromorph.report.drawing import Mesh, colour_of, how_many, short, template
 from neuromorph.report.gather import (
+    WAYS_UNKNOWN,
     Traffic,
     events_by_layer,
     gather_raster,
@@ -186,7 +187,9 @@ def _core_lines(size: float, layer: str, share: str) -> list[str]:
 def _links(trace: Trace, traffic: Traffic) -> dict[str, Any]:
     """Every link that carried a packet, drawn on the right-hand side of its direction."""
     mesh = Mesh.of(trace.chip, trace.slices, MESH_BOX, LARGEST_TILE, 0)
-    loads = link_loads(trace, traffic.packets)
+    loads = link_loads(trace, traffic)
+    if loads is None:
+        return {"mesh": mesh, "lines": [], "tiles": _places(mesh), "note": WAYS_UNKNOWN}
     most = max(loads.values(), default=1)
     side, lines, waited = mesh.side, [], traffic.waited
     for (x, y, to_x, to_y), number in sorted(loads.items(), key=lambda item: item[1]):
@@ -209,8 +212,11 @@ def _links(trace: Trace, traffic: Traffic) -> dict[str, Any]:
         x, y, to_x, to_y = max(waited, key=lambda link: (waited[link], link))
         mean = sum(waited.values()) * trace.tick_s * 1e9 / max(total, 1)
         note += f". A crossing waited {mean:,.3g} ns on average, most at {x},{y} to {to_x},{to_y}"
-    tiles = [(x * side, y * side) for y in range(mesh.rows) for x in range(mesh.columns)]
-    return {"mesh": mesh, "lines": lines, "tiles": tiles, "note": note + "."}
+    return {"mesh": mesh, "lines": lines, "tiles": _places(mesh), "note": note + "."}
+
+
+def _places(mesh: Mesh) -> list[tuple[float, float]]:
+    return [(x * mesh.side, y * mesh.side) for y in range(mesh.rows) for x in range(mesh.columns)]
 
 
 def _arrow(x: float, y: float, dx: int, dy: int, side: float, width: float) -> str:
