@@ -234,7 +234,7 @@ def test_a_network_without_a_way_does_not_fit(tmp_path):
     assert re.fullmatch(
         r"network 'digits-gxnor' does not fit chip 'gxnor45': whole network \(255 of 256 cores "
         r"are cut off by dead links\) needs 6 cores, 1 available; use a larger mesh or larger "
-        r"cores, or a smaller network",
+        r"cores, several chips \(\[board\]\), or a smaller network",
         str(caught.value),
     )
     whole = dataclasses.replace(chip, dead_links=[(9, 9, "north")])
@@ -287,7 +287,8 @@ def test_too_few_cores_are_left():
         nm.map_network(network, dataclasses.replace(chip, dead_cores=range(251)))
     assert str(caught.value) == (
         "network 'digits-gxnor' does not fit chip 'gxnor45': whole network (251 of 256 cores are "
-        "dead) needs 6 cores, 5 available; use a larger mesh or larger cores, or a smaller network"
+        "dead) needs 6 cores, 5 available; use a larger mesh or larger cores, "
+        "several chips ([board]), or a smaller network"
     )
 
 

@@ -350,7 +350,7 @@ def chip(**limits):
             mlp(6, 40, 2),  # five cores of eight and one
             {"neurons": 8, "columns": 5, "rows": 1},
             "whole network needs 6 cores, 5 available; "
-            "use a larger mesh or larger cores, or a smaller network",
+            "use a larger mesh or larger cores, several chips ([board]), or a smaller network",
         ),
     ],
     ids=["neurons", "neurons-overlap", "axons_in", "axons_out", "synapse_bits", "synapse_bits-z3",

@@ -40,7 +40,7 @@ REMEDIES = {
         "no turns that keep buffers free of deadlock lead there: keep slices away with "
         "mesh.dead_cores, or leave mesh.buffer out"
     ),
-    "cores": "use a larger mesh or larger cores, or a smaller network",
+    "cores": "use a larger mesh or larger cores, several chips ([board]), or a smaller network",
 }
 
 
