@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import neuromorph as nm
 from neuromorph.cli import main
 from neuromorph.compare import compare_networks, draw_comparison, find_contender, measure
 from neuromorph.compare.activity import counts_of
+from neuromorph.compare.picture import _apart
 from neuromorph.compare.table import Comparison
 from neuromorph.energy import estimate_energy, load_prices
 from neuromorph.errors import NetworkError, PriceError
@@ -124,6 +126,14 @@ def test_text_says_what_an_expert_asks(result):
     for word in ("operations only", "Effective_ACs", "static share at", "batch 64", "breaks even",
                  "not modelled: clock tree", "the order flips in", "cheapest is"):  # fmt: skip
         assert word in text
+
+
+def test_names_beside_points_stand_apart():
+    assert _apart([0.9, 0.5, 0.1], 0.1) == [0.9, 0.5, 0.1]  # nothing has to move
+    heights = _apart([0.9, 0.89, 0.88, 0.02, 0.01, 0.0], 0.1)
+    assert heights[0] == 0.9
+    assert min(a - b for a, b in pairwise(heights)) > 0.1 - 1e-12  # float sums
+    assert heights[-1] == 0.05
 
 
 def test_picture(result, tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,26 @@ def test_trial_sees_some_images_of_each_part_and_says_so(tmp_path):
         start(tmp_path, RECIPE.with_limit(3))
 
 
+def test_limit_below_two_is_refused():
+    with pytest.raises(RecipeError, match="limit is 1; it must be at least 2, for batch norm"):
+        RECIPE.with_limit(1)
+
+
+def test_a_network_too_large_is_proven_on_some_images_and_says_so(tmp_path, monkeypatch):
+    proven = []
+    exporting = sys.modules["neuromorph.training.export"]
+    monkeypatch.setattr(exporting, "prove", lambda network, model, raw: proven.append(raw))
+    result = train_seeds(RECIPE, 1, out=tmp_path / "all", epochs=1, progress=False)
+    assert "proof_images" not in result["network"]
+    assert "of all test images" in (tmp_path / "all" / "card.md").read_text()
+    pairs = sum(layer["synapses"] for layer in result["seeds"][0]["layers"])
+    monkeypatch.setattr("neuromorph.training.seeds.PROOF_PAIRS", 100 * pairs)  # of 360 images
+    result = train_seeds(RECIPE, 1, out=tmp_path / "some", epochs=1, progress=False)
+    assert [len(images) for images in proven] == [360, 90]  # every fourth
+    assert result["network"]["proof_images"] == 90
+    assert "of 90 test images, one in so many" in (tmp_path / "some" / "card.md").read_text()
+
+
 def test_best_test_epoch_stands_apart_and_decides_nothing(tmp_path):
     looking = parse_recipe(TEXT + "test_each_epoch = true")
     seen = train_seeds(looking, 2, out=tmp_path / "seen", progress=False)
@@ -142,7 +163,9 @@ def test_best_test_epoch_stands_apart_and_decides_nothing(tmp_path):
         assert epochs[seed["best_test"]["epoch"] - 1] == max(epochs)
     best = np.mean([seed["best_test"]["test_accuracy"] for seed in seen["seeds"]])
     assert seen["best_test_accuracy"]["mean"] == pytest.approx(best)
-    assert "chosen on the *test* images" in (tmp_path / "seen" / "card.md").read_text()
+    card = (tmp_path / "seen" / "card.md").read_text()
+    assert "chosen on the *test* images" in card
+    assert "Test images were read after it" not in card
     assert "best_test_accuracy" not in plain
     assert "chosen on the *test* images" not in (tmp_path / "plain" / "card.md").read_text()
 

@@ -134,22 +134,24 @@ def _draw_bills(axes: Any, comparison: Comparison) -> None:
 
 
 def _draw_accuracy(axes: Any, comparison: Comparison) -> None:
-    known = sorted((e for e in comparison.entries if e.accuracy), key=lambda e: -(e.accuracy or 0))
+    known = [(100 * e.accuracy, e) for e in comparison.entries if e.accuracy is not None]
+    axes.set_title("accuracy (%) against energy: median, p10 to p90", fontsize=10)
     if not known:
         return
-    axes.set_xscale("log")
-    shown = [100 * (e.accuracy or 0.0) for e in known]
-    energies = [e.best.report.total for e in known]
-    for accuracy, total in zip(shown, energies):
+    known.sort(key=lambda pair: -pair[0])
+    energies = [e.best.report.total for _, e in known]
+    for (accuracy, _), total in zip(known, energies):
         axes.plot([total.p10, total.p90], [accuracy] * 2, color="#0072B2", alpha=0.4, linewidth=4)
         axes.plot([total.p50], [accuracy], "o", color="#0072B2", markersize=6)
     low, high = min(total.p10 for total in energies), max(total.p90 for total in energies)
+    axes.set_xscale("log")
     axes.set_xlim(low / 1.5, high * (high / low) ** 0.8 * 2)  # names stand on the right
-    room = max(shown[0] - shown[-1], 0.1)
-    axes.set_ylim(shown[-1] - 0.12 * room, shown[0] + 0.12 * room)
-    heights = _apart([axes.transAxes.inverted().transform(
-        axes.transData.transform((low, accuracy)))[1] for accuracy in shown], 0.045)  # fmt: skip
-    for entry, accuracy, total, height in zip(known, shown, energies, heights):
+    top, bottom = known[0][0], known[-1][0]
+    room = 0.12 * max(top - bottom, 0.1)
+    axes.set_ylim(bottom - room, top + room)
+    whole = top - bottom + 2 * room
+    heights = _apart([(accuracy - bottom + room) / whole for accuracy, _ in known], 0.045)
+    for (accuracy, entry), total, height in zip(known, energies, heights):
         axes.annotate(
             entry.name, (total.p90, accuracy), xytext=(0.98, height), textcoords="axes fraction",
             ha="right", va="center", fontsize=8,
@@ -159,7 +161,6 @@ def _draw_accuracy(axes: Any, comparison: Comparison) -> None:
     axes.xaxis.set_minor_formatter(lambda joules, _: "")
     axes.tick_params(labelsize=8)
     axes.grid(True, which="both", linewidth=0.3)
-    axes.set_title("accuracy (%) against energy: median, p10 to p90", fontsize=10)
 
 
 def _apart(heights: list[float], gap: float) -> list[float]:

@@ -101,8 +101,9 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         f"* Data: {_CREDIT[recipe.data.name]}.",
         f"* Training images: {_variation(recipe)}.",
         f"* {training.epochs} epochs, batch {training.batch}, squared hinge loss. Settings were "
-        "chosen on validation images; the last epoch of the fixed schedule is the result. Test "
-        "images were read after it; the figure at the epoch best on validation stands beside it "
+        "chosen on validation images; the last epoch of the fixed schedule is the result. "
+        + ("The" if "best_test_accuracy" in result else "Test images were read after it; the")
+        + " figure at the epoch best on validation stands beside it "
         "and decided nothing.",
         *_best_test(result),
         f"* {_method(recipe)} on {rules.increments} increments, betas "
