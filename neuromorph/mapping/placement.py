@@ -7,6 +7,8 @@ once (move there, and what sits there moves here) and draw one with probability
 ∝ exp(−change / T) while T falls; then take only what is better until nothing
 is.  |Δx| + |Δy| splits by axis, so the cost of a slice on every tile is a
 table of columns plus a table of rows, kept up to date as slices move.
+Input ports make a placement and its mirror images cost differently; the
+cheapest of the four is taken.
 
 Draws are keyed (:mod:`neuromorph.draws`) and the number of visits follows from
 the number of slices, never from a clock: the same network and chip always give
@@ -55,10 +57,10 @@ def place(traffic: Traffic, chip: Chip, *, effort: float = 1.0) -> NDArray[np.in
     -------
     int64 array, shape (slices,)
     """
+    traffic = replace(traffic, port_tiles=_stretched(chip, traffic.port_tiles))
     start = snake(traffic, chip)
     slices = len(start)
     alive = _cores(chip)
-    traffic = replace(traffic, port_tiles=_stretched(chip, traffic.port_tiles))
     from_port = np.abs(_tiles(chip, alive)[:, None] - traffic.port_tiles).sum(axis=(1, 2))
     near = alive[np.argsort(from_port, kind="stable")]
     cores = np.union1d(near[: 2 * slices + SPARE], start)
@@ -69,18 +71,37 @@ def place(traffic: Traffic, chip: Chip, *, effort: float = 1.0) -> NDArray[np.in
     if sweeps * slices * len(cores) <= MOST_WORK * max(effort, 1):
         state = _State.of(traffic, tiles, np.searchsorted(cores, start))
         _anneal(state, traffic, sweeps)
-        found = _towards_ports(cores[state.place], traffic, chip, cores)
+        found = cores[state.place]
+    found = _turned(found, traffic, chip, cores)
     state = _State.of(traffic, tiles, np.searchsorted(cores, found))
     _descend(state, traffic)
     found = cores[state.place]
     better = traffic.hops(_tiles(chip, found)) < traffic.hops(_tiles(chip, start))
-    return found if better else start
+    return _turned(found if better else start, traffic, chip, alive)
 
 
-def _towards_ports(
+def _turned(
     placed: NDArray[np.int64], traffic: Traffic, chip: Chip, allowed: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """All slices moved together nearest to the input ports, if every core there may be used.
+    """The cheapest mirror image, moved to the ports if that helps; as it is if none is cheaper.
+
+    Traffic between slices costs the same in all of them, that from the ports does not.
+    """
+    tile, local = np.divmod(placed, chip.cores_per_tile)
+    y, x = np.divmod(tile, chip.mesh_columns)
+    best, fewest = placed, traffic.hops(_tiles(chip, placed))
+    for column in (x, chip.mesh_columns - 1 - x):
+        for row in (y, chip.mesh_rows - 1 - y):
+            image = (row * chip.mesh_columns + column) * chip.cores_per_tile + local
+            for cores in (image, _towards_ports(image, traffic, chip)):
+                hops = traffic.hops(_tiles(chip, cores))
+                if hops < fewest and np.isin(cores, allowed).all():
+                    best, fewest = cores, hops
+    return best
+
+
+def _towards_ports(placed: NDArray[np.int64], traffic: Traffic, chip: Chip) -> NDArray[np.int64]:
+    """All slices moved together nearest to the input ports, whatever is there.
 
     No exchange of two slices does that, and each on its own would go the wrong way.
     """
@@ -92,14 +113,7 @@ def _towards_ports(
         ports = np.array(chip.port_tiles)[:, axis, None]
         cost = [np.vdot(traffic.port, np.abs(at[:, axis] + by - ports)) for by in steps]
         step.append(int(steps[np.argmin(cost)]))
-    moved: NDArray[np.int64] = (
-        placed + (step[1] * chip.mesh_columns + step[0]) * chip.cores_per_tile
-    )
-    if not np.isin(moved, allowed).all():
-        return placed
-    if chip.chips > 1 and traffic.hops(_tiles(chip, placed)) < traffic.hops(_tiles(chip, moved)):
-        return placed
-    return moved
+    return placed + (step[1] * chip.mesh_columns + step[0]) * chip.cores_per_tile
 
 
 def row_major(slices: int, chip: Chip) -> NDArray[np.int64]:
