@@ -21,7 +21,7 @@ from neuromorph.learning import (
     learn,
     map_for,
 )
-from neuromorph.network import Input, Linear, Network, Readout, Threshold
+from neuromorph.network import Conv2d, Flatten, Input, Linear, Network, Readout, Threshold
 from neuromorph.reference.learning import output_errors, quantised
 
 CHIP = nm.load_chip("gxnor45")
@@ -385,6 +385,54 @@ def test_states_that_do_not_fit_are_refused_with_the_bits():
     with pytest.raises(LearningError, match=r"needs [\d,]+ bits for synapses of 24 bits, 524,288"):
         learn(nm.map_network(network, CHIP), (np.zeros((1, 1000), int), [0]), rule=rule)
     assert map_for(network, CHIP, rule).cores_used > nm.map_network(network, CHIP).cores_used
+
+
+WIDER, FREE = "a chip with wider synapses", "a chip that names no such limit"
+
+
+@pytest.mark.parametrize(
+    ("bits", "rule", "says"),
+    [
+        (2, Rule(states=63), "63 states take 6 bits a synapse, chip 'gxnor45' has 2 "
+         f"(core.weight_bits); use at most 3 states, or {WIDER}"),
+        (5, Rule(states=63), f"has 5 (core.weight_bits); use at most 31 states, or {WIDER}"),
+        (1, Rule(states=3), f"3 states take 2 bits a synapse, chip 'gxnor45' has 1 "
+         f"(core.weight_bits); use {WIDER}"),
+        (8, Rule(states=63, batch=8), "63 states take 6 bits a synapse and sums of updates 16 "
+         f"more, chip 'gxnor45' has 8 (core.weight_bits); use batch 1, or {FREE}"),
+        (3, Rule(states=15, batch=8), f"use at most 7 states and batch 1, or {FREE}"),
+    ],
+)  # fmt: skip
+def test_states_that_a_synapse_has_no_bits_for_are_refused(bits, rule, says):
+    state, mapping = start(rule)
+    narrow = dataclasses.replace(CHIP, weight_bits=bits)
+    with pytest.raises(LearningError) as caught:
+        map_for(state.network("narrow"), narrow, rule)
+    assert str(caught.value).startswith("layer 'fc1': ")
+    assert str(caught.value).endswith(says)
+    one = np.zeros((1, 24), int), [0]
+    with pytest.raises(LearningError) as again:
+        learn(dataclasses.replace(mapping, chip=narrow), one, rule=rule, state=state)
+    assert str(again.value) == str(caught.value)
+    enough = None if rule.batch > 1 else rule.cell_bits
+    wide = dataclasses.replace(CHIP, weight_bits=enough)
+    learn(map_for(state.network("wide"), wide, rule), one, rule=rule, state=state)
+
+
+def test_a_shared_synapse_needs_bits_for_its_sum_and_a_fixed_one_only_its_weight():
+    conv, rng = Conv2d(name="conv", weights=np.ones((2, 1, 3, 3), int)), np.random.default_rng(0)
+    head = [Flatten(), Linear(name="out", weights=random_levels(rng, 1, (3, 32), 0.5)), Readout()]
+    fires = Threshold(thresholds=[[-1, 2]] * 2)
+    shared = Network(name="conv", input=Input(shape=(1, 6, 6)), layers=[conv, fires, *head])
+    rule, narrow = Rule(states=3), dataclasses.replace(CHIP, weight_bits=2)
+    assert shared.stages[0].name == "conv"
+    with pytest.raises(LearningError) as caught:
+        map_for(shared, narrow, rule)
+    assert str(caught.value) == (
+        "layer 'conv': 3 states take 2 bits a synapse and sums of updates 16 more, "
+        f"chip 'gxnor45' has 2 (core.weight_bits); use {FREE}"
+    )
+    assert map_for(shared, narrow, rule, fixed=1).cores_used == 2
 
 
 def test_a_fan_in_beyond_the_integers_is_refused():

@@ -120,7 +120,10 @@ def map_for(network: Network, chip: Chip, rule: Rule, *, fixed: int = 0) -> Mapp
     ------
     MappingError
         It does not fit.
+    LearningError
+        A synapse of the chip has fewer bits than the rule needs.
     """
+    _check_width(network.stages, chip, rule, fixed)
     bits = max(_bits(network.stages, rule, fixed))
     memory = chip.synapse_bits * (2 + chip.index_bits) // (bits + chip.index_bits)
     return replace(map_network(network, replace(chip, synapse_bits=max(1, memory))), chip=chip)
@@ -313,6 +316,27 @@ def _bits(stages: Sequence[Stage], rule: Rule, fixed: int) -> list[int]:
     ]
 
 
+def _check_width(stages: Sequence[Stage], chip: Chip, rule: Rule, fixed: int) -> None:
+    """Refuse a rule whose states need more bits than a synapse of the chip holds."""
+    room, cell = chip.weight_bits, rule.cell_bits
+    for stage, bits in list(zip(stages, _bits(stages, rule, fixed)))[fixed:]:
+        if room is None or bits <= room:
+            continue
+        needed, remedies = f"{rule.states} states take {cell} bits a synapse", []
+        other = "a chip with wider synapses"
+        if 1 < room < cell:
+            remedies.append(f"at most {2**room - 1} states")
+        if bits > cell:
+            needed += f" and sums of updates {bits - cell} more"
+            remedies += [] if shares_synapses(stage) else ["batch 1"]
+            other = "a chip that names no such limit"  # the widest has 16
+        use = " and ".join(remedies)
+        raise LearningError(
+            f"layer {stage.name!r}: {needed}, chip {chip.name!r} has {room} (core.weight_bits); "
+            f"use {use + ', or ' if use else ''}{other}"
+        )
+
+
 def _check_room(mapping: Mapping, rule: Rule, fixed: int) -> None:
     """Refuse a rule whose states the cores of a mapping have no memory for, and several chips."""
     chip = mapping.chip
@@ -321,6 +345,7 @@ def _check_room(mapping: Mapping, rule: Rule, fixed: int) -> None:
             f"chip {chip.name!r} is a board of {chip.chips}; what errors cost from chip to chip is "
             "not modelled: learn on one chip (leave out [board])"
         )
+    _check_width(mapping.network.stages, chip, rule, fixed)
     kept = _bits(mapping.network.stages, rule, fixed)
     split = next((s.layer for s in mapping.slices if not s.owns), None)
     if split is not None:
