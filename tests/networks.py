@@ -454,7 +454,9 @@ def check_hearing(mapping, rng):
         hearing = mapping.hearing(index)
         at = np.arange(stage.inputs) % len(reach)
         assert hearing.positions == len(reach)
-        arrived, fetched = hearing.received(spikes)
+        channels = spikes.reshape(4, -1, hearing.area)
+        images = [channels[:, a:b].sum(axis=1, dtype=hearing.dtype) for a, b in hearing.parts]
+        arrived, fetched = hearing.received(images)
         assert np.array_equal(arrived, spikes @ reach[at].astype(np.int64))
         assert np.array_equal(fetched, spikes @ fetch[at])
         which, sets = mapping.target_sets(index - 1)

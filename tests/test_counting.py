@@ -25,8 +25,8 @@ from networks import (
 from neuromorph.errors import MappingError, NetworkError, SimulationError
 from neuromorph.kernels import counting
 from neuromorph.kernels.costs import Costs
-from neuromorph.mapping import map_network
-from neuromorph.network import Input, Linear, Network, Readout, Threshold
+from neuromorph.mapping import COUNTED, map_network
+from neuromorph.network import Conv2d, Flatten, Input, Linear, Network, Readout, Threshold
 
 
 def here(width):
@@ -141,6 +141,74 @@ def test_events_are_the_fan_out_of_the_spikes(form):
     row = mapping.stage_rows[0][0]
     found = counting.count(mapping, levels).counted["xnor_event"][:, row]
     assert np.array_equal(found, (levels != 0) @ (weights != 0).sum(axis=0))
+
+
+def conv_layer(shape, bits):
+    """A convolution with padding, over ternary inputs or (``bits``) bitplanes."""
+    encoding = {"encoding": "bitplane", "bits": bits} if bits > 1 else {}
+    return Network(
+        name="dense",
+        input=Input(shape=shape, **encoding),
+        layers=[
+            Conv2d(name="conv", weights=np.ones((2, shape[0], 2, 2), int), padding=1),
+            Threshold(thresholds=np.tile([0, 1], (2, 1))),
+            Flatten(),
+            Linear(name="readout", weights=np.ones((1, 2 * 3 * 4), int)),
+            Readout(),
+        ],
+    )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 8])
+@pytest.mark.parametrize("channels", [1, 2, 3, 31, 85, 86, 127, 128, 129, 255, 256, 8193])
+def test_spikes_of_many_channels_are_all_added_up(channels, bits):
+    """Every input sends all it can: each row fetches all its pairs, whatever type sums them."""
+    network = conv_layer((channels, 2, 3), bits)
+    mapping = on_chip(network)
+    full = np.full((3, network.input.size), network.input.maximum, np.int16)
+    full[1] = 0
+    full[2, 1:] = 0
+    (row,), spikes = mapping.stage_rows[0], network.input.size * bits
+    found = counting.count(mapping, full).counted
+    assert found["spike_out"][:, 0].tolist() == [spikes, 0, bits]
+    assert found["spike_in"][:, row].tolist() == [spikes, 0, bits]
+    assert found["fetched"][:, row].tolist() == [mapping.pairs[row], 0, 2 * 4 * bits]
+    hops = found["hop_x"] + found["hop_y"]
+    assert np.array_equal(
+        hops[:, 0],
+        (found["packet_out"] + found["token_out"])[:, 0]
+        * (np.abs(mapping.tiles[row] - mapping.tiles[0]).sum()),
+    )
+
+
+def test_vectors_of_more_spikes_than_sixteen_bits_hold():
+    mapping = on_chip(ternary_layer(np.ones((1, 2**16 + 3), np.int8)))
+    levels = np.ones((2, 2**16 + 3), np.int16)
+    levels[1, ::2] = -1
+    levels[1, 1::2] = 0
+    found = counting.count(mapping, levels).counted
+    assert found["spike_out"][:, 0].tolist() == [2**16 + 3, 2**15 + 2]
+    assert found["fetched"][:, 1].tolist() == [2**16 + 3, 2**15 + 2]
+
+
+def test_packets_of_no_samples():
+    network = conv_layer((3, 2, 3), 1)
+    chip = dataclasses.replace(nm.load_chip("gxnor45"), neurons=6)
+    mapping = map_network(network, chip)
+    counted = {name: np.zeros((0, mapping.rows), np.int64) for name in COUNTED}
+    for sender, size in ((-1, 18), (0, 24)):
+        counting.count_packets(mapping, sender, np.zeros((0, size), np.int8), counted)
+    assert all(not table.size for table in counted.values())
+
+
+def test_activity_is_that_of_samples_throughout():
+    """However many there are, not that of the first ones."""
+    costs = Costs(ternary_layer(np.ones((4, 10), np.int8)).stages)
+    for samples in (2, 64, 65, 512, 1000):
+        levels = np.zeros((samples, 10), np.int8)
+        levels[samples // 2 :] = 1
+        costs.see(0, levels)
+        assert costs.activity[0] == pytest.approx(0.5, abs=0.02), samples
 
 
 def test_costs_choose_by_batch_and_sparsity():

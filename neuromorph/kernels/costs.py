@@ -27,6 +27,7 @@ LOOK = 3.0
 # 256 lanes are AVX-512 in pairs or AVX2; what is narrower costs no less.
 ENTRY = {512: (1.0, 1.0), 256: (0.47, 0.55)}
 TILE_LIMIT = 64
+SEEN = 64  # samples, at most, that say how active a layer is
 
 
 class Costs:
@@ -36,11 +37,13 @@ class Costs:
         self.stages = stages
         self.activity: list[float | None] = [None] * len(stages)
         self.bits_set = [int(_bits(s)) for s in stages]
+        self.weights_set = [max(1, int(np.count_nonzero(s.weights))) for s in stages]
 
     def see(self, index: int, levels: NDArray[Any]) -> None:
-        """Remember the activity of the inputs of a layer."""
+        """Remember the activity of the inputs of a layer, of some samples if there are many."""
         if levels.size and index < len(self.activity):
-            self.activity[index] = float(np.count_nonzero(levels) / levels.size)
+            some = np.ascontiguousarray(levels[:: -(-len(levels) // SEEN)])
+            self.activity[index] = float(np.count_nonzero(some) / some.size)
 
     @property
     def complete(self) -> bool:
@@ -86,7 +89,7 @@ class Costs:
             words = -(-arriving * window // 64) * image_height // height + 2 * kernel_height
         blocks = -(-channels * tile // lanes)
         entries = rows * self.expected(index) * planes
-        weight_planes = self.bits_set[index] / max(1, int(np.count_nonzero(s.weights)))
+        weight_planes = self.bits_set[index] / self.weights_set[index]
         over_outputs = (
             samples
             * height

@@ -30,6 +30,7 @@ from neuromorph.errors import SimulationError
 from neuromorph.events import HOPS
 from neuromorph.kernels._vcount import Kernel, Plan
 from neuromorph.kernels.costs import Costs
+from neuromorph.kernels.packets import count_packets
 from neuromorph.kernels.plans import NetworkPlan, Numbers, part_of, slice_numbers
 from neuromorph.mapping import COUNTED, Mapping, Tally
 from neuromorph.mapping.slices import Range
@@ -334,86 +335,3 @@ def _each(work: Callable[[slice], None], items: list[slice], threads: int) -> No
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, items):
             pass
-
-
-def count_packets(
-    mapping: Mapping, sender: int, levels: NDArray[Any], counted: dict[str, Array]
-) -> None:
-    """Spikes, packets, hops, tokens and fetched synapses of all that a layer (−1: input) sends."""
-    planes = mapping.network.spikes_per_neuron(sender)
-    spikes = _spikes(planes, levels)
-    for index, place in mapping.listeners(sender):
-        targets = list(mapping.stage_rows[index])
-        if mapping.network.stages[index].joins:
-            fetch = mapping.fetch_table(index, place)
-            here = _over_channels(spikes, len(fetch), planes)
-            arrived, fetched = _product(here, fetch > 0), _product(here, fetch)
-        else:
-            arrived, fetched = mapping.hearing(index).received(spikes)
-        counted["spike_in"][:, targets] += arrived
-        counted["fetched"][:, targets] += fetched
-    positions = len(mapping.target_sets(sender)[0])
-    for source, neurons in mapping.sending_rows(sender):
-        first, last = int(neurons[0]), int(neurons[-1]) + 1
-        whole = last - first == len(neurons)
-        sent = spikes[:, first:last] if whole else spikes[:, neurons]
-        total = _totals(sent, planes)
-        here, at = _by_position(sent, neurons, positions, planes)
-        each = mapping.sending(source, sender, at)
-        # where every spike goes everywhere, it costs the same
-        moved = {"packet_out": np.outer(total, each[0]) if positions == 1 else _product(here, each)}
-        row = mapping.row_of(source)
-        counted["spike_out"][:, row] += total
-        if mapping.chip.sync == "token":
-            heard = mapping.heard(sender, at)
-            counted["token_in"][:, list(heard)] += 1
-            moved["token_out"] = mapping.costs(source, heard)[None]
-        for kind, cost in moved.items():
-            for place, action in enumerate((kind, *HOPS, "hop_local")):
-                counted[action][:, row] += cost[:, place]
-
-
-def _by_position(
-    sent: NDArray[np.uint8], neurons: NDArray[np.int64], positions: int, planes: int
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Spikes of neurons and their positions; where it can be, added up over channels."""
-    first = int(neurons[0])
-    whole = int(neurons[-1]) + 1 - first == len(neurons)
-    if whole and first % positions == 0 and len(neurons) % positions == 0:
-        sent, neurons = _over_channels(sent, positions, planes), neurons[:positions]
-    return sent, neurons % positions
-
-
-def _spikes(planes: int, levels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Spikes that each level stands for; see ``reference.counting.spikes_of``."""
-    if planes == 1:
-        single: NDArray[np.uint8] = (levels != 0).view(np.uint8)
-        return single
-    spikes = np.zeros(levels.shape, np.uint8)
-    for bit in range(planes):
-        spikes += ((levels >> bit) & 1).astype(np.uint8)
-    return spikes
-
-
-def _totals(spikes: NDArray[np.uint8], most: int) -> Array:
-    """Row sums; where a neuron sends at most one spike, eight neurons at a time."""
-    if most == 1 and spikes.shape[1] % 8 == 0 and spikes.strides[1] == 1:
-        spikes = np.bitwise_count(spikes.view(np.uint64))
-    totals: Array = spikes.sum(axis=1, dtype=np.int64)
-    return totals
-
-
-def _over_channels(spikes: NDArray[np.uint8], positions: int, most: int) -> NDArray[Any]:
-    """Spikes from every position of an image, its channels added up."""
-    images = spikes.reshape(len(spikes), spikes.shape[1] // positions, positions)
-    dtype = np.uint8 if images.shape[1] * most < 256 else np.uint32
-    summed: NDArray[Any] = images.sum(axis=1, dtype=dtype)
-    return summed
-
-
-def _product(a: NDArray[Any], b: NDArray[Any]) -> Array:
-    """Integer matrix product through floating point, in a type that stays exact."""
-    largest = a.shape[1] * int(a.max(initial=0)) * int(b.max(initial=0))
-    dtype = np.float32 if largest < 2**24 else np.float64  # integers are exact up to there
-    product: Array = (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
-    return product

@@ -8,6 +8,7 @@ of positions × slices, which may be larger than the network, is never made.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from neuromorph.mapping.slices import Range, Slice, tap_counts
 from neuromorph.network import Stage
 
-__all__ = ["Hearing"]
+__all__ = ["Hearing", "exact_float"]
 
 Ints = NDArray[np.int64]
 
@@ -41,25 +42,38 @@ class Hearing:
         channels, height, width = self.stage.input_shape
         return (channels if self.is_split else 1) * height * width
 
-    def received(self, spikes: NDArray[np.uint8]) -> tuple[Ints, Ints]:
-        """(spikes that arrive, synapses they fetch) of (batch, inputs): int64 (batch, slices)."""
-        batch, (_, height, width) = len(spikes), self.stage.input_shape
+    @property
+    def area(self) -> int:
+        """Pixels of one input channel."""
+        return self.stage.input_shape[1] * self.stage.input_shape[2]
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """A type in which the sums of :meth:`received` are exact."""
+        most = self.stage.inputs * self.stage.spikes_per_input
+        return exact_float(most * int(self.rows.max()) * int(self.columns.max()))
+
+    def received(self, images: list[NDArray[Any]]) -> tuple[Ints, Ints]:
+        """(spikes that arrive, synapses they fetch): int64 (batch, slices).
+
+        ``images``: for each of ``parts``, spikes (batch, area) of its channels added
+        up, as ``dtype``.
+        """
+        batch, (_, height, width) = len(images[0]), self.stage.input_shape
         channels = np.array([s.channels[1] - s.channels[0] for s in self.slices], np.int64)
         found = np.zeros((2, batch, len(self.slices)), np.int64)
-        images = spikes.reshape(batch, -1, height * width)
-        for part, heard in enumerate(self.parts):
-            image = images[:, slice(*heard)].sum(axis=1, dtype=np.int64)
+        rows, columns = (
+            np.concatenate((runs > 0, runs)).astype(self.dtype)
+            for runs in (self.rows, self.columns)
+        )
+        for part, image in enumerate(images):
+            across = (image.reshape(-1, width) @ columns.T).reshape(batch, height, len(columns))
+            sums = across.swapaxes(1, 2).reshape(-1, height) @ rows.T
+            sums = sums.reshape(batch, 2, len(self.columns), 2, len(self.rows))
             place = np.flatnonzero(self._part_of == part)
-            most = int(image.sum(axis=1).max(initial=0)) * self.rows.max() * self.columns.max()
-            dtype = np.float32 if most < 2**24 else np.float64  # integers are exact up to there
-            for kind, (rows, columns) in enumerate(
-                ((self.rows > 0, self.columns > 0), (self.rows, self.columns))
-            ):
-                across = image.astype(dtype).reshape(-1, width) @ columns.T.astype(dtype)
-                across = across.reshape(batch, height, -1).swapaxes(1, 2)
-                sums = (across.reshape(-1, height) @ rows.T.astype(dtype)).astype(np.int64)
-                sums = sums.reshape(batch, len(columns), len(rows))
-                found[kind][:, place] = sums[:, self._column_of[place], self._row_of[place]]
+            column, row = self._column_of[place], self._row_of[place]
+            for kind in (0, 1):
+                found[kind][:, place] = sums[:, kind, column, kind, row]
         return found[0], found[1] * channels
 
     @cached_property
@@ -81,6 +95,11 @@ class Hearing:
         (part_of, _), (row_of, ys), (column_of, xs) = axes
         which = (part_of[:, None, None] * len(ys) + row_of[:, None]) * len(xs) + column_of
         return which.ravel(), sets
+
+
+def exact_float(largest: int) -> np.dtype[Any]:
+    """The floating type in which integers that never add up to more than this are exact."""
+    return np.dtype(np.float32 if largest < 2**24 else np.float64)
 
 
 def _runs(stage: Stage, axis: int, sums: list[Range]) -> tuple[Ints, Ints]:
