@@ -27,6 +27,7 @@ __all__ = [
     "data_frame",
     "format_table",
     "html_table",
+    "plural",
     "tally_columns",
 ]
 
@@ -411,6 +412,17 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]
         f"<table>{f'<caption>{escape(caption)}</caption>' if caption else ''}"
         f"<thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
     )
+
+
+def plural(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "seed"), plural(1200, "seed")
+    ('1 seed', '1,200 seeds')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

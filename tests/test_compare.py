@@ -246,6 +246,21 @@ def test_what_the_latency_leaves_out_is_said():
     assert any("time in queues" in text for text in found.to_dict()["not_modelled"])
 
 
+def test_a_missing_time_is_named():
+    contender = find_contender("digits-gxnor")
+    pairs = [(contender, measure(contender.network, np.full((2, 1, 8, 8), 9)))]
+    chip, prices = nm.load_chip("truenorth28"), load_prices("horowitz45")
+    says = "chip 'truenorth28' publishes no times.axon (nor 11 more times), so no latency is known"
+    with pytest.raises(PriceError) as caught:
+        compare_networks(pairs, chip, prices)
+    assert str(caught.value) == (
+        f"digits-gxnor has no energy on truenorth28: {says}, nor static energy, which is power × "
+        "time; give such times in a chip file of your own, or an interval_s"
+    )
+    found = compare_networks(pairs, chip, prices, interval_s=1.0)
+    assert found.notes == (f"{says}; give such times in a chip file of your own",)
+
+
 def test_a_pace_of_ones_own(images):
     """Static power takes the time given; its share at a rate does not depend on it."""
     slow, fast = (

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,33 @@ def test_what_does_not_fit_is_a_row_with_its_reason(pair):
     assert "have no price for" in refused["problem"]
 
 
+LACKING = "chip 'gxnor45' publishes no board.hop nor board.link, so no latency is known"
+AXIS = "; give such times in a chip file of your own, or as an axis (board.hop=1,10)"
+
+
+def test_a_missing_time_is_named_with_the_places_to_give_it(pair):
+    """Of two chips on a board: what a link between them takes."""
+    one, board = run(pair, "board.columns=1,2")
+    assert (one["problem"], one["energy_j"] is None, one["latency_s"] is None) == ("", False, False)
+    assert board["problem"] == f"{LACKING}, nor static energy, which is power × time{AXIS}"
+    assert (board["energy_j"], board["latency_s"]) == (None, None)
+    (half,) = run(pair, "board.columns=2", "board.hop=20")
+    assert half["problem"].startswith("chip 'gxnor45' publishes no board.link, so no latency")
+    (whole,) = run(pair, "board.columns=2", "board.hop=20", "board.link=4")
+    assert whole["problem"] == ""
+    assert whole["latency_s"] >= one["latency_s"]
+
+
+def test_energy_without_static_power_needs_no_time_and_says_why_there_is_no_latency(pair):
+    free = replace(PRICES, static={}, free={**PRICES.free, "static": "gated"}, text="")
+    (row,) = sweep([pair], CHIP, free, [parse_axis("board.columns=2")])
+    assert row["energy_j"]["p50"] > 0
+    assert (row["latency_s"], row["problem"]) == (None, LACKING + AXIS)
+    none = replace(free, free=PRICES.free)
+    (row,) = sweep([pair], CHIP, none, [parse_axis("board.columns=2")])
+    assert row["problem"].startswith("prices 'horowitz45' have no static power; add [static]")
+
+
 def test_front_by_brute_force():
     rng = np.random.default_rng(1)
     rows = [
@@ -146,6 +174,19 @@ def test_command(tmp_path):
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     text = CliRunner().invoke(main, args).stdout
     assert text.startswith("4 points, ")
+
+
+def test_the_command_counts_points_without_energy_and_without_latency(tmp_path):
+    args = ["sweep", "digits-gxnor", "--samples", "5", "--jobs", "1", "--over"]
+    text = CliRunner().invoke(main, [*args, "board.columns=2"]).stdout
+    assert text.startswith("1 point, 0 that none beats")
+    assert "\n1 point has no energy; the first: chip 'gxnor45' publishes no board.hop nor" in text
+    prices = tmp_path / "gated.toml"
+    own = (PRICES.text or "").split("[static")[0]
+    prices.write_text(own.replace("[free]", '[free]\nstatic = "gated"'))
+    text = CliRunner().invoke(main, [*args, "board.columns=2,3", "--prices", str(prices)]).stdout
+    assert "no energy" not in text
+    assert "\n2 points have no latency; the first: chip 'gxnor45' publishes no board.hop" in text
 
 
 def test_a_killed_worker_loses_nothing(pair):

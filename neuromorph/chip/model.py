@@ -331,6 +331,16 @@ class Chip:
         needed = TIMES + (("board_hop_ticks", "board_link_ticks") if self.chips > 1 else ())
         return tuple(KEYS[name] for name in needed if getattr(self, name) is None)
 
+    @property
+    def missing_times(self) -> str:
+        """The beginning of a sentence that names them, or one of many; empty if none is missing."""
+        missing = self.unpublished
+        if not missing:
+            return ""
+        more = f" (nor {len(missing) - 1} more times)" if len(missing) > 2 else ""
+        named = missing[0] if more else " nor ".join(missing)
+        return f"chip {self.name!r} publishes no {named}{more}"
+
     def times(self) -> Times:
         """Every time of a chip on which a run in time is possible.
 
@@ -344,11 +354,9 @@ class Chip:
                 f"chip {self.name!r} has dataflow {self.dataflow}; mode 'timed' simulates "
                 "scatter alone: use mode 'count'"
             )
-        missing = self.unpublished
-        if missing:
-            more = f" (nor {len(missing) - 1} more times)" if len(missing) > 1 else ""
+        if self.unpublished:
             raise ChipError(
-                f"chip {self.name!r} publishes no {missing[0]}{more}; mode 'timed' needs it: "
+                f"{self.missing_times}; mode 'timed' needs it: "
                 "use mode 'count', or a chip file of your own with a value you assume"
             )
         found = {KEYS[name].split(".")[1]: getattr(self, name) for name in TIMES}

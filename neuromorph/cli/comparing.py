@@ -174,7 +174,7 @@ def _csv(rows: list[dict[str, Any]], keys: list[str]) -> str:
 def _front(rows: list[dict[str, Any]], keys: list[str]) -> str:
     """The points that nothing beats, cheapest first, and how many there were."""
     from neuromorph.energy import format_joules
-    from neuromorph.events import format_table
+    from neuromorph.events import format_table, plural
 
     front = sorted((r for r in rows if r["pareto"]), key=lambda r: r["energy_j"]["p50"])
     lines = [
@@ -189,15 +189,19 @@ def _front(rows: list[dict[str, Any]], keys: list[str]) -> str:
         for row in front[:SHOWN_POINTS]
     ]
     header = ["network", *keys, "p10", "p50", "p90", "latency", "accuracy", "cores"]
-    problems = [row["problem"] for row in rows if row["problem"]]
+    problems = [row["problem"] for row in rows if row["energy_j"] is None]
+    untimed = [row["problem"] for row in rows if row["energy_j"] and row["latency_s"] is None]
     text = (
-        f"{len(rows):,} points, {len(front):,} that none beats in energy, latency and accuracy"
+        f"{plural(len(rows), 'point')}, {len(front):,} that none beats in energy, latency and "
+        "accuracy"
         + (f" (first {SHOWN_POINTS} shown)" if len(front) > SHOWN_POINTS else "")
         + "\n"
         + format_table(header, lines)
     )
-    if problems:
-        text += f"\n{len(problems):,} points have no energy; the first: {problems[0]}"
+    for lacking, what in ((problems, "energy"), (untimed, "latency")):
+        if lacking:
+            points = f"{plural(len(lacking), 'point')} {'has' if len(lacking) == 1 else 'have'}"
+            text += f"\n{points} no {what}; the first: {lacking[0]}"
     return text
 
 

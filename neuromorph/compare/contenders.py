@@ -24,10 +24,11 @@ from neuromorph.mapping import Form, Mapping, map_network
 from neuromorph.mapping.dataflow import WORD_BITS, level_bits
 from neuromorph.network import Network, find_network, load_network
 
-__all__ = ["DATAFLOWS", "Bid", "Contender", "bid", "find_contender", "latency_s", "place"]
+__all__ = ["DATAFLOWS", "GIVE", "Bid", "Contender", "bid", "find_contender", "latency_s", "place"]
 
 DATAFLOWS: tuple[Dataflow, ...] = get_args(Dataflow)
 FLOAT, INT8 = "-float", "-int8"
+GIVE = "give such times in a chip file of your own"
 LANE_BITS = 2  # the lanes of a chip are counted in ternary weights
 
 
@@ -150,13 +151,19 @@ def place(contender: Contender, chip: Chip) -> Mapping:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bid:
-    """What a contender costs in one dataflow: its report, latency and counts."""
+    """What a contender costs in one dataflow: its report, latency and counts.
+
+    ``problem`` says why it has no total energy, ``silence`` why no latency; the same where
+    the latency is all that the energy lacks.
+    """
 
     dataflow: Dataflow
     report: EnergyReport
     counts: Counts
     latency_s: float | None
     cores: int
+    problem: str = ""
+    silence: str = ""
 
 
 def bid(
@@ -187,12 +194,19 @@ def bid(
     placed = replace(mapping, chip=chip)
     counts = counts_of(activity, placed, form)
     seconds = latency_s(placed, counts, contender.weight_bits)
+    report = estimate_energy(counts, prices, interval_s=interval_s or seconds, draws=draws)
+    silence = f"{chip.missing_times}, so no latency is known" if chip.unpublished else ""
+    static = report.static_problem
+    if static and prices.static and report.time_s is None:
+        static = silence = f"{silence}, nor static energy, which is power × time"
     return Bid(
         dataflow=dataflow,
-        report=estimate_energy(counts, prices, interval_s=interval_s or seconds, draws=draws),
+        report=report,
         counts=counts,
         latency_s=seconds,
         cores=mapping.cores_used,
+        problem="; ".join(p for p in (report.dynamic_problem, static) if p),
+        silence=silence,
     )
 
 

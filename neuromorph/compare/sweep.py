@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from neuromorph.chip import KEYS, Chip
 from neuromorph.compare.activity import Activity
-from neuromorph.compare.contenders import Contender, bid, place
+from neuromorph.compare.contenders import GIVE, Contender, bid, place
 from neuromorph.energy import Prices, load_prices
 from neuromorph.errors import ChipError, MappingError, PriceError
 from neuromorph.events import Dataflow
@@ -107,7 +107,7 @@ def sweep(
     list of dict
         One a point, in the order of networks and axes: ``network``, ``settings``,
         ``accuracy``, ``energy_j`` (p10, p50, p90; None where refused, with ``problem``),
-        ``latency_s``, ``edp_js``, ``cores``, ``pareto``.
+        ``latency_s`` (likewise), ``edp_js``, ``cores``, ``pareto``.
 
     Raises
     ------
@@ -186,11 +186,13 @@ def _group(task: Any) -> tuple[list[int], list[Row]]:
             batch=int(settings.get("batch", 1)),
             draws=DRAWS,
         )
-        report = found.report
-        row = _row(contender, activity, settings, report.dynamic_problem or report.static_problem)
+        problem = found.problem or found.silence
+        if problem and problem == found.silence:
+            problem += f"; {GIVE}, or as an axis ({mapping.chip.unpublished[0]}=1,10)"
+        row = _row(contender, activity, settings, problem)
         row.update(cores=found.cores, latency_s=found.latency_s)
-        if not row["problem"]:
-            total = report.total
+        if not found.problem:
+            total = found.report.total
             row["energy_j"] = {k: float(f"{getattr(total, k):.12g}") for k in ("p10", "p50", "p90")}
             row["edp_js"] = total.p50 * (found.latency_s or 0.0) or None
         rows.append(row)

@@ -11,7 +11,7 @@ import numpy as np
 
 from neuromorph.chip import Chip
 from neuromorph.compare.activity import Activity
-from neuromorph.compare.contenders import DATAFLOWS, Bid, Contender, bid, place
+from neuromorph.compare.contenders import DATAFLOWS, GIVE, Bid, Contender, bid, place
 from neuromorph.energy import Prices, Ranking, format_joules, rank_reports
 from neuromorph.errors import PriceError
 from neuromorph.events import Dataflow, format_table
@@ -371,13 +371,14 @@ def compare_networks(
     """
     entries = tuple(_entry(c, a, chip, prices, dataflow, interval_s) for c, a in contenders)
     reports = {e.name: e.best.report for e in entries}
+    silent = [f"{e.best.silence}; {GIVE}" for e in entries if e.best.silence][:1]
     return Comparison(
         chip=chip,
         prices=prices,
         samples=max(a.samples for _, a in contenders),
         entries=entries,
         ranking=rank_reports(reports) if len(reports) > 1 else None,
-        notes=tuple(notes),
+        notes=(*notes, *silent),
     )
 
 
@@ -407,9 +408,9 @@ def _entry(
     refused: dict[str, str] = {}
     for name in DATAFLOWS:
         found = offer(name)
-        problems = [p for p in (found.report.dynamic_problem, found.report.static_problem) if p]
-        if problems:
-            refused[name] = "; ".join(problems)
+        if found.problem:
+            untimed = found.problem == found.silence
+            refused[name] = found.problem + (f"; {GIVE}, or an interval_s" if untimed else "")
             continue
         bids[name] = found
         batched[name] = offer(name, batch=BATCH)
