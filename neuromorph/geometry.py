@@ -235,7 +235,7 @@ def load_hidden(path: str | os.PathLike[str], network: Network) -> list[Array]:
         raise NetworkError(f"cannot read hidden weights from {path}: {error}") from None
     if kind == "neuromorph-network":
         other = load_network(path)
-        weights = [s.weights / s.weight_levels.maximum for s in other.stages]
+        weights = [s.weights / s.weight_levels.unit for s in other.stages]
     elif not kind.startswith("neuromorph-checkpoint"):
         raise NetworkError(f"{path} is neither a training checkpoint nor a network file")
     if len(weights) != len(network.stages) or (more and kind != "neuromorph-network"):
@@ -375,9 +375,13 @@ def _of_neurons(stage: Stage, patches: Array) -> dict[str, Any]:
     """Levels against the sums they come from, and the zero window of ternary neurons."""
     if stage.levels is None:
         return {}
-    assert stage.thresholds is not None
     assert stage.directions is not None
     sums = patches @ _rows(stage).T * stage.directions
+    if stage.rounding is not None:
+        whole = sums.astype(np.int64).T[:, :, None]  # exact: see neuromorph.network.forward
+        fired = stage.rounding.levels(whole)[:, :, 0].T
+        return {"levels_r": _correlation(fired.astype(np.float64), sums)}
+    assert stage.thresholds is not None
     fired = np.stack(
         [np.searchsorted(t, s, side="right") for t, s in zip(stage.thresholds, sums.T)], axis=1
     )

@@ -3,7 +3,8 @@
 Equations are those of arXiv 1705.09283 as collected in ``docs/paper.md``; the
 section numbers below are that page's.  A state of Z_N is kept as a small
 signed integer, its *level* k; the real value it stands for is k / K, where
-K = 2**(N-1) is the largest level (K = 1 for N = 0).
+K = 2**(N-1) (K = 1 for N = 0) is the largest level.  Networks are trained in
+spaces up to Z_8; the wider ones hold the integers of fixed point.
 
 Shapes: every function here is element-wise unless it says otherwise.
 """
@@ -26,11 +27,13 @@ __all__ = [
     "project",
     "split",
     "thresholds",
+    "trained_space",
     "transition_probability",
     "window",
 ]
 
-MAX_N = 8
+MAX_N = 16
+MAX_TRAINED_N = 8  # of spaces that thresholds tell apart; wider ones are rounded into
 
 Pulse = Literal["rectangular", "triangular"]
 Normalization = Literal["jump", "unit"]
@@ -44,13 +47,14 @@ class Levels:
     Parameters
     ----------
     n : int
-        N of Z_N, 0 … 8.  N = 0 is binary {−1, +1}; N = 1 is ternary
-        {−1, 0, +1}; N ≥ 1 has 2**N + 1 states.
+        N of Z_N, 0 … 16.  N = 0 is binary {−1, +1}; N = 1 is ternary
+        {−1, 0, +1}; N ≥ 1 has 2**N + 1 states, but for the outermost two of
+        N = 16, which are left out so that every level fits 16 bits.
 
     Raises
     ------
     LevelError
-        ``n`` is not an integer from 0 to 8.
+        ``n`` is not an integer from 0 to 16.
 
     Examples
     --------
@@ -68,14 +72,19 @@ class Levels:
         object.__setattr__(self, "n", int(self.n))
 
     @property
-    def maximum(self) -> int:
-        """K, the largest level: 2**(N−1), or 1 for N = 0."""
+    def unit(self) -> int:
+        """K, the level that stands for 1: 2**(N−1), or 1 for N = 0."""
         return 1 if self.n == 0 else 1 << (self.n - 1)
 
     @property
+    def maximum(self) -> int:
+        """The largest level: K, or K − 1 for N = 16."""
+        return self.unit - (self.n == 16)
+
+    @property
     def size(self) -> int:
-        """Number of states |Z_N|: 2, or 2**N + 1 for N ≥ 1."""
-        return 2 if self.n == 0 else (1 << self.n) + 1
+        """Number of states |Z_N|: 2 for N = 0, else those from −maximum to maximum."""
+        return 2 if self.n == 0 else 2 * self.maximum + 1
 
     @property
     def step(self) -> float:
@@ -94,13 +103,13 @@ class Levels:
 
     @property
     def bits(self) -> int:
-        """Bits one level takes when packed: 1 for N = 0, N + 1 otherwise."""
-        return 1 if self.n == 0 else self.n + 1
+        """Bits one level takes when packed: 1 for N = 0, 16 for N = 16, N + 1 otherwise."""
+        return (self.size - 1).bit_length()
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Smallest integer dtype that holds every level: int8, or int16 for N = 8."""
-        return np.dtype(np.int16 if self.n == MAX_N else np.int8)
+        """Smallest integer dtype that holds every level: int8, or int16 for N ≥ 8."""
+        return np.dtype(np.int16 if self.n >= 8 else np.int8)
 
     @property
     def levels(self) -> NDArray[Any]:
@@ -110,7 +119,7 @@ class Levels:
     @property
     def values(self) -> NDArray[np.float64]:
         """All states as real numbers k / K, ascending."""
-        return self.levels / self.maximum
+        return self.levels / self.unit
 
     def check(self, levels: ArrayLike, what: str) -> NDArray[Any]:
         """Return ``levels`` as an array of :attr:`dtype`, or refuse them.
@@ -140,6 +149,20 @@ class Levels:
         return np.ascontiguousarray(array, dtype=self.dtype)
 
 
+def trained_space(n: int) -> Levels:
+    """Z_n, of at most N = 8.
+
+    Raises
+    ------
+    LevelError
+        ``n`` is not an integer from 0 to 8.
+    """
+    space = Levels(n)
+    if space.n > MAX_TRAINED_N:
+        raise LevelError(f"N of Z_N is {n}; it must be from 0 to {MAX_TRAINED_N} here")
+    return space
+
+
 def thresholds(n: int, r: float, h: float = 1.0) -> NDArray[np.float64]:
     """Positive thresholds r_ω = r + (ω−1)(H−r)/K of φ_r, ω = 1 … K (§2.2).
 
@@ -150,9 +173,9 @@ def thresholds(n: int, r: float, h: float = 1.0) -> NDArray[np.float64]:
     LevelError
         r outside [0, H); with one threshold, where H plays no part, r below 0.
     """
+    k = trained_space(n).maximum
     if n == 0:
         return np.zeros(1)
-    k = Levels(n).maximum
     if not 0 <= r < np.inf or (k > 1 and not r < h < np.inf):
         raise LevelError(f"window r = {r} with H = {h}; need 0 <= r < H")
     if k == 1:  # with one threshold H plays no part
@@ -177,7 +200,7 @@ def phi(x: ArrayLike, n: int, r: float = 0.5, h: float = 1.0) -> NDArray[Any]:
     [-1, 0, 0, 1]
     """
     x = np.asarray(x, dtype=np.float64)
-    space = Levels(n)
+    space = trained_space(n)
     if np.isnan(x).any():
         raise LevelError("a pre-activation is not a number, so no level stands for it")
     if n == 0:
@@ -213,7 +236,7 @@ def window(
     if not a > 0:
         raise LevelError(f"pulse half-width a = {a}; need a > 0")
     magnitude = np.abs(np.asarray(x, dtype=np.float64))
-    k = Levels(n).maximum
+    k = trained_space(n).maximum
     jump = 2.0 if n == 0 else 1.0 / k
     if normalize not in ("jump", "unit"):
         raise LevelError(f"normalize {normalize!r}; choose 'jump' or 'unit'")
@@ -318,7 +341,7 @@ def dst(
     >>> dst([0, 1, -1], [0.2, 0.9, 0.0], [0.1, 0.1, 0.1], n=1).tolist()
     [1, 1, -1]
     """
-    space = Levels(n)
+    space = trained_space(n)
     levels = space.check(levels, "weight")
     increments = np.asarray(increments, dtype=np.float64)
     increments = np.where(np.isnan(increments), 0.0, increments)

@@ -41,7 +41,7 @@ COUNTS_KEPT = 256 << 20
 class Run:
     """What came of a run.
 
-    ``outputs`` int32 (samples, classes): sums of the last layer.
+    ``outputs`` (samples, classes): sums of the last layer, int32 (int64 where they may be wider).
     ``predictions`` int64 (samples,): class of the highest score.  Where every
     pixel is classified, ``outputs`` is (samples, classes · height · width), flat
     in C order, and ``predictions`` (samples, height, width).
@@ -54,7 +54,7 @@ class Run:
 
     mapping: Mapping
     mode: Mode
-    outputs: NDArray[np.int32]
+    outputs: NDArray[Any]
     predictions: NDArray[np.int64]
     counts: Counts
     started_ticks: NDArray[np.int64] | None = None

@@ -29,6 +29,7 @@ from neuromorph.network import (
     MaxPool2d,
     Network,
     Readout,
+    Requantize,
     Threshold,
 )
 
@@ -214,6 +215,45 @@ def random_graph(seed):
     return Network(name=f"graph-{seed}", input=entry, layers=layers)
 
 
+def random_fixed(seed):
+    """A random network of which most layers are of fixed point, of 2 to 16 bits a number."""
+    source = random_network(seed) if seed % 3 else random_graph(seed)
+    rng = np.random.default_rng([seed, 52])
+    highest = {"input": source.input.maximum}  # largest level that leaves
+    layers, before, arriving = [], "input", ("input",)
+    for layer in source.layers:
+        if isinstance(layer, Concat):
+            arriving = layer.sources
+        elif isinstance(layer, (Linear, Conv2d)):
+            if rng.random() < 0.8:
+                n = int(rng.choice([2, 5, 8, 9, 12, 15, 16, 16, 16]))
+                weights = random_levels(rng, n, layer.weights.shape, _density(rng))
+                layer = dataclasses.replace(layer, weights=weights, n=n)
+            reach = np.abs(layer.weights.astype(np.int64)).reshape(len(layer.weights), -1)
+            largest = int(reach.sum(axis=1).max()) * max(highest[name] for name in arriving)
+            before, arriving = layer.name, (layer.name,)
+        elif isinstance(layer, Threshold):
+            if largest > 2**30 or rng.random() < 0.8:
+                layer = random_requantize(rng, len(layer.directions), largest)
+                highest[before] = max(abs(level) for level in layer.limits)
+            else:
+                highest[before] = Levels(layer.n).maximum
+        layers.append(layer)
+    return Network(name=f"fixed-{seed}", input=source.input, layers=layers)
+
+
+def random_requantize(rng, channels, largest):
+    """Offsets and a shift by which sums up to ``largest`` give many levels, halves among them."""
+    n = int(rng.choice([1, 2, 5, 8, 9, 12, 15, 16, 16, 16]))
+    top = int(rng.integers(1, Levels(n).maximum + 1))
+    low = int(rng.choice([0, -top, -int(rng.integers(0, top + 1))]))
+    spread = max(1, largest // int(rng.choice([1, 3, 10, 50])))
+    shift = max(0, (spread // top).bit_length() - int(rng.integers(0, 3)))
+    offsets = rng.integers(-spread, spread + 1, channels) // 2 + (1 << shift >> 1)
+    directions = rng.choice([-1, 1], channels)
+    return Requantize(offsets=offsets, shift=shift, limits=(low, top), directions=directions, n=n)
+
+
 def random_samples(network, rng, batch):
     """Raw samples over the whole range of the input; the first one is empty."""
     i = network.input
@@ -262,7 +302,7 @@ def roomy(chip):
     return dataclasses.replace(
         chip,
         **dict.fromkeys(("neurons", "synapse_bits", "axons_in", "axons_out"), 10**9),
-        accumulator_bits=32,
+        accumulator_bits=64,
         columns=8,
         rows=8,
     )
@@ -396,6 +436,13 @@ def run_oracle(network, raw, sums=NumpySums):
             known[result[-1].name] = now
             if result[-1].levels is not None:
                 result[-1].levels = flat(now)
+        elif isinstance(layer, Requantize):
+            per_channel = (len(layer.offsets), *(1,) * (now.ndim - 2))
+            moved = now * layer.directions.astype(np.int64).reshape(per_channel)
+            moved = moved + layer.offsets.reshape(per_channel)
+            now = np.minimum(np.maximum(moved // 2**layer.shift, layer.limits[0]), layer.limits[1])
+            known[result[-1].name] = now
+            result[-1].levels = flat(now)
         elif isinstance(layer, Threshold):
             per_channel = (len(layer.directions), *(1,) * (now.ndim - 2))
             directed = now * layer.directions.astype(np.int64).reshape(per_channel)

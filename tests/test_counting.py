@@ -299,5 +299,10 @@ def test_fan_in_of_one_and_sums_beyond_the_accumulator():
         Network(
             name="heavy",
             input=Input(shape=(9000,), encoding="graded", bits=12),
-            layers=[Linear(name="a", weights=np.full((1, 9000), 128), n=8), Readout()],
+            layers=[
+                Linear(name="a", weights=np.full((1, 9000), 128), n=8),
+                Threshold(thresholds=[[0, 1]]),
+                Linear(name="b", weights=[[1]]),
+                Readout(),
+            ],
         )

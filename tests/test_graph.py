@@ -203,7 +203,7 @@ def test_a_plain_sequence_needs_no_concat():
         ),
         (
             {"tb": Concat(sources=("a",))},
-            "layer 'b' must be followed by Threshold or Readout, not Concat",
+            "layer 'b' must be followed by Threshold, Requantize or Readout, not Concat",
         ),
         (
             {"c": Flatten()},

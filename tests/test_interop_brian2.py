@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import neuromorph as nm
-from networks import random_graph, random_network, random_samples, roomy, run_oracle
+from networks import random_fixed, random_graph, random_network, random_samples, roomy, run_oracle
 from neuromorph.data import load_data
 from neuromorph.errors import MissingDependencyError, NetworkError, SimulationError
 from neuromorph.events import ACTIONS
@@ -48,7 +48,11 @@ def small(encoding="ternary", thresholds=None, bits=3):
 @needs_brian2
 @pytest.mark.parametrize(
     ("make", "seed"),
-    [*((random_network, seed) for seed in range(12)), *((random_graph, s) for s in (0, 1, 2, 5))],
+    [
+        *((random_network, seed) for seed in range(12)),
+        *((random_graph, seed) for seed in (0, 1, 2, 5)),
+        *((random_fixed, seed) for seed in range(8)),
+    ],
 )
 def test_random_networks_fire_the_same(make, seed):
     network = make(seed)

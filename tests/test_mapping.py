@@ -53,7 +53,9 @@ class Wiring:
         self.numbers = np.arange(int(np.prod(self.sums))).reshape(self.sums)
         self.windows = [{int(n)} for n in self.numbers.ravel()]
         self.outputs = self.sums
-        self.bits = Levels(layer.n).bits
+        self.bits = layer.n + 1 if layer.n else 1
+        if layer.n > 1 and not (layer.weights == 2 ** (layer.n - 1)).any():
+            self.bits -= 1  # two's complement
 
     def _convolve(self, layer, weights, shape):
         channels, height, width = shape
@@ -329,9 +331,9 @@ def chip(**limits):
             "use a chip with more synapse memory, a smaller fan-in, or fewer weight levels",
         ),
         (
-            wide_kernel(n=3),  # four bits a weight of Z_3
-            {"synapse_bits": 63},
-            "layer 'conv', smallest possible part needs 64 synapse_bits, 63 available; "
+            wide_kernel(n=3),  # three bits a weight of Z_3 below +4
+            {"synapse_bits": 47},
+            "layer 'conv', smallest possible part needs 48 synapse_bits, 47 available; "
             "use a chip with more synapse memory, a smaller fan-in, or fewer weight levels",
         ),
         (
@@ -341,9 +343,9 @@ def chip(**limits):
             "use a chip with wider accumulators, a smaller fan-in, or fewer levels",
         ),
         (
-            mlp(6, 4, n=3),  # nine levels on a chip for three
+            mlp(6, 4, n=3),  # levels up to ±3 on a chip for three levels
             {"weight_bits": 2},
-            "layer 'fc1' needs 4 weight_bits, 2 available; "
+            "layer 'fc1' needs 3 weight_bits, 2 available; "
             "use a chip with wider weights, or a network of fewer weight levels",
         ),
         (

@@ -149,5 +149,5 @@ def test_pack_refuses_what_is_no_level():
         pack(np.array([0, 2]), 1)
     with pytest.raises(LevelError, match=r"^array to pack has dtype float64; levels of Z_1 are"):
         pack(np.zeros(3), 1)
-    with pytest.raises(LevelError, match=r"^N of Z_N is 9;"):
-        packed_size(1, 9)
+    with pytest.raises(LevelError, match=r"^N of Z_N is 17;"):
+        packed_size(1, 17)

@@ -171,7 +171,7 @@ RANGES = {
     "rows": (1, 1024),
     "board_columns": (1, 1024),
     "board_rows": (1, 1024),
-    "accumulator_bits": (1, 32),
+    "accumulator_bits": (1, 64),
     "index_bits": (0, 64),
     "weight_bits": (1, 16),
     "frames_in_flight": (1, 64),

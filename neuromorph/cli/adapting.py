@@ -82,8 +82,8 @@ def adapt(
 ) -> None:
     """Adapt the trained float network of RECIPE to fixed point, 16 bits and fewer.
 
-    Needs the checkpoint that train wrote. Up to 8 bits a width becomes a
-    network of integers, which is then counted and priced.
+    Needs the checkpoint that train wrote. Each width becomes a network of
+    integers, which is then counted and priced.
     """
     import json
 

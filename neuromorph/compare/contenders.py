@@ -64,7 +64,7 @@ class Contender:
         """Bits of a stored weight, mean over the network."""
         if self.form.weight_bits is not None:
             return self.form.weight_bits
-        return Fraction(self.network.weight_bits, self.network.weight_count)
+        return Fraction(self.network.stored_bits, self.network.weight_count)
 
 
 def find_contender(name: str, *, packing: Fraction | None = None) -> Contender:
@@ -140,7 +140,7 @@ def place(contender: Contender, chip: Chip) -> Mapping:
         It does not fit.
     """
     network = contender.network
-    plain = Fraction(network.weight_bits, network.weight_count)
+    plain = Fraction(network.stored_bits, network.weight_count)
     room = int(chip.synapse_bits * plain / contender.weight_bits)
     wide = 32 if contender.form.floats else max(chip.accumulator_bits, accumulator_bits(network))
     mapping = map_network(

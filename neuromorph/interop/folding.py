@@ -508,7 +508,7 @@ def check(
         sums = correlate(stage, image, weights)
         theirs = np.asarray(values[k + 1])
         if stage.levels is None:
-            scores = network.scores(sums.reshape(count, -1).astype(np.int32)).astype(np.float64)
+            scores = network.scores(sums.reshape(count, -1)).astype(np.float64)
             room = 1e-4 * max(float(np.abs(scores).max()), 1e-30)
             far = np.abs(scores - theirs.reshape(scores.shape)) > room
             if far.any():

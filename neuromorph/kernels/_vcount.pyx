@@ -49,6 +49,7 @@ cdef extern from "vcount.h" nogil:
         int8_t *levels8
         int16_t *levels16
         int32_t *sums
+        int64_t *wide_sums
         int32_t *neuron_events
         int64_t *xnor
         int64_t *graded
@@ -221,8 +222,9 @@ cdef class Plan:
             list by_output not None, list repeats=None):
         """Run one block; ``results`` holds for each layer a dict of output arrays or None.
 
-        Keys: levels8, levels16 (samples, outputs), sums, neuron_events
-        (samples, neurons) int32, xnor, graded, active (samples, slices) int64.
+        Keys: levels8, levels16 (samples, outputs), sums (samples, neurons) int32 or
+        int64, neuron_events (samples, neurons) int32, xnor, graded, active (samples,
+        slices) int64.
         ``by_output``: orientation of each layer.  ``repeats``: how often each
         layer is run; for timing, the result is the same.
         """
@@ -257,7 +259,11 @@ cdef class Plan:
                     v16 = d["levels16"]
                     self._check(v16.shape[0], v16.shape[1], samples, outputs)
                     layers[i].levels16 = &v16[0, 0]
-                if d["sums"] is not None:
+                if d["sums"] is not None and d["sums"].itemsize == 8:
+                    v64 = d["sums"]
+                    self._check(v64.shape[0], v64.shape[1], samples, neurons)
+                    layers[i].wide_sums = &v64[0, 0]
+                elif d["sums"] is not None:
                     v32 = d["sums"]
                     self._check(v32.shape[0], v32.shape[1], samples, neurons)
                     layers[i].sums = &v32[0, 0]

@@ -8,7 +8,8 @@ packets and fetched rows follow from the levels by exact integer products with
 the mapping's tables.
 
 Layers that each hear the one before run in one go, as a *chain*; what joins several
-sources begins a new one.  A layer whose fan-in is split runs once more for each
+sources begins a new one, and a layer of fixed point ends one: the kernel gives its
+sums, which are then rounded.  A layer whose fan-in is split runs once more for each
 part, as a layer of sums.
 """
 
@@ -31,11 +32,11 @@ from neuromorph.events import HOPS
 from neuromorph.kernels._vcount import Kernel, Plan
 from neuromorph.kernels.costs import Costs
 from neuromorph.kernels.packets import count_packets
-from neuromorph.kernels.plans import NetworkPlan, Numbers, part_of, slice_numbers
+from neuromorph.kernels.plans import NetworkPlan, Numbers, part_of, slice_numbers, summed
 from neuromorph.mapping import COUNTED, Mapping, Tally
 from neuromorph.mapping.slices import Range
 from neuromorph.network import Stage
-from neuromorph.network.forward import arriving
+from neuromorph.network.forward import arriving, fire
 
 __all__ = ["count", "count_packets", "kernel_name", "neuron_counts", "partial_sums"]
 
@@ -126,7 +127,9 @@ class _Chain(_Engine):
     def __init__(self, mapping: Mapping, first: int, last: int) -> None:
         self.first, self.last = first, last
         numbers = [slice_numbers(mapping, index) for index in range(first, last)]
-        super().__init__(mapping.network.stages[first:last], numbers)
+        *stages, end = mapping.network.stages[first:last]
+        self.rounded = None if end.rounding is None else end
+        super().__init__([*stages, end if self.rounded is None else summed(end)], numbers)
 
     def run(
         self, inputs: NDArray[Any], levels: list[NDArray[Any]], results: list[dict[str, Any]]
@@ -136,9 +139,19 @@ class _Chain(_Engine):
         part = np.ascontiguousarray(part, np.int16)
         self.costs.see(0, part)
         kernel, by_output = self.choose(len(part))
-        self.plan(kernel, by_output).run(kernel, part, results[self.first : self.last], by_output)
+        mine = results[self.first : self.last]
+        if self.rounded is not None and mine[-1]["sums"] is None:
+            mine[-1]["sums"] = _empty_sums(len(part), self.rounded)
+        self.plan(kernel, by_output).run(kernel, part, mine, by_output)
+        if self.rounded is not None:
+            sums = mine[-1]["sums"].reshape(-1, *self.rounded.sum_shape)
+            levels[self.last - 1][...] = fire(self.rounded, sums)
         for i, found in enumerate(levels[self.first : self.last], start=1):
             self.costs.see(i, found)
+
+
+def _empty_sums(samples: int, stage: Stage) -> NDArray[Any]:
+    return np.empty((samples, stage.neurons), stage.sum_dtype)
 
 
 _chains: WeakKeyDictionary[Mapping, list[_Chain]] = WeakKeyDictionary()
@@ -149,7 +162,9 @@ def _chains_of(mapping: Mapping) -> list[_Chain]:
     if chains is None:
         stages = mapping.network.stages
         starts = [
-            i for i, s in enumerate(stages) if s.joins or s.sources[0].stage != i - 1 or i == 0
+            i
+            for i, s in enumerate(stages)
+            if s.joins or s.sources[0].stage != i - 1 or i == 0 or stages[i - 1].rounding
         ]
         chains = [_Chain(mapping, *ends) for ends in pairwise([*starts, len(stages)])]
         _chains[mapping] = chains
@@ -165,7 +180,7 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
     chains, network = _chains_of(mapping), mapping.network
     inputs = _checked(mapping, inputs)
     batch = len(inputs)
-    outputs = np.empty((batch, network.outputs), np.int32)
+    outputs = _empty_sums(batch, network.stages[-1])
     levels = [np.empty((batch, s.outputs), s.levels.dtype) for s in network.stages if s.levels]
     tallies = [_tallies(batch, mapping, i) for i in range(len(network.stages))]
     counted = {name: np.zeros((batch, mapping.rows), np.int64) for name in COUNTED}
@@ -176,7 +191,7 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
             result: dict[str, Any] = dict.fromkeys(("levels8", "levels16", "sums", "neuron_events"))
             if stage.levels is None:
                 result["sums"] = outputs[cut]
-            else:
+            elif stage.rounding is None:
                 key = "levels16" if stage.levels.dtype == np.int16 else "levels8"
                 result[key] = levels[i][cut]
             result.update({key: array[cut] for key, array in tallies[i].items()})
@@ -210,21 +225,24 @@ def count(mapping: Mapping, inputs: NDArray[np.int16], *, threads: int = 1) -> T
 
 def neuron_counts(
     mapping: Mapping, inputs: NDArray[np.int16]
-) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """(sums, synaptic events) of every neuron, layer by layer: int32 (batch, neurons)."""
+) -> list[tuple[NDArray[Any], NDArray[np.int32]]]:
+    """(sums, synaptic events) of every neuron, layer by layer: (batch, neurons).
+
+    Sums are int32, or int64 where they may be wider; events int32.
+    """
     network = mapping.network
     inputs = _checked(mapping, inputs)
     batch = len(inputs)
     levels = [np.empty((batch, s.outputs), s.levels.dtype) for s in network.stages if s.levels]
     found = [
-        (np.empty((batch, s.neurons), np.int32), np.empty((batch, s.neurons), np.int32))
+        (_empty_sums(batch, s), np.empty((batch, s.neurons), np.int32))
         for s in network.stages
     ]
     for cut in _blocks(batch, 1):
         results = []
         for i, (stage, (sums, events)) in enumerate(zip(network.stages, found)):
             result: dict[str, Any] = {"levels8": None, "levels16": None}
-            if stage.levels is not None:
+            if stage.levels is not None and stage.rounding is None:
                 key = "levels16" if stage.levels.dtype == np.int16 else "levels8"
                 result[key] = levels[i][cut]
             result |= {"sums": sums[cut], "neuron_events": events[cut]}
@@ -237,12 +255,12 @@ def neuron_counts(
 
 def partial_sums(
     mapping: Mapping, index: int, image: NDArray[Any]
-) -> Iterator[tuple[int, NDArray[np.int32]]]:
-    """(row, int32 (batch, neurons of its slice)) of every row of a layer that sends partial sums.
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(row, (batch, neurons of its slice)) of every row of a layer that sends partial sums.
 
     ``image``: levels (batch, inputs) that the layer gets.
     """
-    found: dict[int, list[NDArray[np.int32]]] = {}
+    found: dict[int, list[NDArray[Any]]] = {}
     for cut in _blocks(len(image), 1):
         for row, part in _parts(mapping, index, image[cut]):
             if not mapping.slices[row - 1].owns:
@@ -267,7 +285,7 @@ def _parts(
         kernel, by_output = engine.choose(samples)
         slices = engine.numbers[0][1]
         result: dict[str, Any] = dict.fromkeys(("levels8", "levels16", "neuron_events"))
-        result["sums"] = np.empty((samples, stage.neurons), np.int32)
+        result["sums"] = _empty_sums(samples, stage)
         for key in ("xnor", "graded", "active"):
             result[key] = np.zeros((samples, slices), np.int64)
         engine.plan(kernel, by_output).run(kernel, part, [result], by_output)

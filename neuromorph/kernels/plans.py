@@ -18,7 +18,7 @@ from neuromorph.mapping import Mapping
 from neuromorph.mapping.slices import Range
 from neuromorph.network import Stage
 
-__all__ = ["NetworkPlan", "Numbers", "part_of", "slice_numbers"]
+__all__ = ["NetworkPlan", "Numbers", "part_of", "slice_numbers", "summed"]
 
 # Slice (numbered within its layer) of every neuron, flat, and how many there are.
 Numbers = tuple[NDArray[np.int32], int]
@@ -107,7 +107,7 @@ def _layer(
     channels = stage.sum_shape[0]
     flat = stage.weights.reshape(channels, -1)
     value_planes, weight_planes = _planes(stage)
-    largest = _largest(stage)
+    largest = stage.largest_sum
     most = int(np.count_nonzero(flat, axis=1).max())
     events = most * stage.spikes_per_input
     per_slice = int(np.bincount(slice_of, minlength=slices).max()) * events
@@ -145,7 +145,7 @@ def _layer(
         "top": stage.levels.maximum if stage.levels else 1,
         "thresholds": none32 if stage.thresholds is None else stage.thresholds.ravel(),
         "directions": none8 if stage.directions is None else stage.directions,
-        "largest": largest,
+        "largest": 0 if stage.thresholds is None else largest,
         "pool": (0, 0, 1, 1) if p is None else (*p.size, *p.stride),
         "minimum": np.zeros(0, np.uint64) if p is None else _words(p.minimum),
         "outputs": stage.output_shape[1:],
@@ -163,12 +163,6 @@ def _words(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return packed.view(np.uint64)
 
 
-def _largest(stage: Stage) -> int:
-    """No sum of the layer exceeds this magnitude."""
-    magnitudes = np.abs(stage.weights.astype(np.int16)).reshape(len(stage.weights), -1)
-    return int(magnitudes.sum(axis=1, dtype=np.int64).max()) * stage.input_maximum
-
-
 def slice_numbers(mapping: Mapping, index: int, heard: Range | None = None) -> Numbers:
     """Slices of a layer; ``heard``: only those that hear these channels, the others share one."""
     stage, rows = mapping.network.stages[index], mapping.stage_rows[index]
@@ -183,11 +177,19 @@ def slice_numbers(mapping: Mapping, index: int, heard: Range | None = None) -> N
 def part_of(stage: Stage, heard: Range) -> Stage:
     """The layer with some of its input channels alone, read out as sums."""
     return replace(
-        stage,
+        summed(stage),
         weights=np.ascontiguousarray(stage.weights[:, slice(*heard)]),
         input_shape=(heard[1] - heard[0], *stage.input_shape[1:]),
+    )
+
+
+def summed(stage: Stage) -> Stage:
+    """The layer read out as sums."""
+    return replace(
+        stage,
         output_shape=stage.sum_shape,
         thresholds=None,
+        rounding=None,
         directions=None,
         levels=None,
         pool=None,
@@ -326,7 +328,7 @@ def _limits(stage: Stage, tile: int, blocks: int, lanes: int) -> NDArray[np.uint
     """Thresholds, one a lane: two's complement with the sign bit flipped."""
     if stage.thresholds is None:
         return _aligned((0,))
-    largest = _largest(stage)
+    largest = stage.largest_sum
     bits = (largest + 1).bit_length() + 1
     limits = np.full((blocks * lanes, stage.thresholds.shape[1]), largest + 1, np.int64)
     clipped = np.clip(stage.thresholds.astype(np.int64), -largest, largest + 1)

@@ -442,7 +442,7 @@ def _rows(
     return rows
 
 
-def _spread(mapping: Mapping, row: int, sums: NDArray[np.int32]) -> NDArray[np.int16]:
+def _spread(mapping: Mapping, row: int, sums: NDArray[Any]) -> NDArray[np.int16]:
     """Partial sums of a row (frames, its neurons) at the numbers of their neurons."""
     stage = mapping.network.stages[mapping.slices[row - 1].stage]
     spread = np.zeros((len(sums), stage.neurons), np.int16)

@@ -31,7 +31,7 @@
 
 #include <stdint.h>
 
-#define VC_MAX_BITS 40
+#define VC_MAX_BITS 56
 
 typedef struct {
     /* geometry, in neurons; input_* include the padding, image_* do not */
@@ -79,7 +79,7 @@ typedef struct {
     int32_t steps, binary, top;     /* top: largest level K */
     const int32_t *thresholds;      /* (channels, steps) */
     const int8_t *directions;
-    int32_t largest;                /* no sum exceeds this magnitude */
+    int32_t largest;                /* no sum exceeds this magnitude; of a layer that fires */
     /* pool: size 0: none */
     int32_t pool_height, pool_width, pool_stride_y, pool_stride_x;
     const uint64_t *minimum; /* a bit a channel: the pool takes the least; and a spare word */
@@ -96,6 +96,7 @@ typedef struct {
     int8_t *levels8;
     int16_t *levels16;
     int32_t *sums;                  /* (samples, neurons); the read-out's are the outputs */
+    int64_t *wide_sums;             /* the same, where they may be wider */
     int32_t *neuron_events;         /* (samples, neurons) */
     int64_t *xnor, *graded, *active; /* (samples, slices) */
 } vc_layer;

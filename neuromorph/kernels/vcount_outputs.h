@@ -275,12 +275,15 @@ INLINE int64_t count_lanes(const vec *number, int bits, const vec *mask) {
 
 /* Integers of one unit in one block of lanes, to (samples, channels, rows, columns). */
 static void write_unit(const vc_layer *l, const vec *number, int bits, int is_sum, int64_t s,
-                       int64_t y, int64_t x, int64_t from, int64_t n, int64_t *lane, int32_t *out) {
+                       int64_t y, int64_t x, int64_t from, int64_t n, int64_t *lane, int32_t *out,
+                       int64_t *wide) {
     unslice(number, bits, is_sum, lane, (int32_t)n);
     for (int64_t i = 0; i < n; i++) {
         int64_t o = (from + i) % l->channels, column = x + (from + i) / l->channels;
         int64_t value = is_sum && l->directions && l->directions[o] < 0 ? -lane[i] : lane[i];
-        out[((s * l->channels + o) * l->height + y) * l->width + column] = (int32_t)value;
+        int64_t to = ((s * l->channels + o) * l->height + y) * l->width + column;
+        if (wide) wide[to] = value;
+        else out[to] = (int32_t)value;
     }
 }
 
@@ -322,8 +325,10 @@ INLINE void finish(const group *g, int64_t unit, int32_t block, const vec *sum, 
         for (int64_t w = 0; w * 64 < n; w++)
             or_bits(string, place + w * 64, ((const uint64_t *)&reached)[w] & low_bits(n - w * 64));
     }
-    if (l->sums) write_unit(l, sum, sum_bits, 1, s, y, x, from, n, g->lane, l->sums);
-    if (l->neuron_events) write_unit(l, all, event_bits, 0, s, y, x, from, n, g->lane, l->neuron_events);
+    if (l->sums || l->wide_sums)
+        write_unit(l, sum, sum_bits, 1, s, y, x, from, n, g->lane, l->sums, l->wide_sums);
+    if (l->neuron_events)
+        write_unit(l, all, event_bits, 0, s, y, x, from, n, g->lane, l->neuron_events, 0);
 }
 
 /* Pool one mask (row, column, channel) into another, cleared one. */

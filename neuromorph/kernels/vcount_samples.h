@@ -76,12 +76,16 @@ static void event_planes(const vc_layer *l, const vec *rows, vec *events) {
     }
 }
 
-/* Bit-sliced number to column `at` of an int32 matrix (samples, columns). */
+/* Bit-sliced number to column `at` of a matrix (samples, columns) of int32, or of int64. */
 static void write_column(const vec *number, int bits, int is_signed, int negate, int32_t *out,
-                         int64_t columns, int64_t at, int32_t samples, int64_t *lane) {
+                         int64_t *wide, int64_t columns, int64_t at, int32_t samples,
+                         int64_t *lane) {
     unslice(number, bits, is_signed, lane, samples);
-    for (int32_t s = 0; s < samples; s++)
-        out[s * columns + at] = (int32_t)(negate ? -lane[s] : lane[s]);
+    for (int32_t s = 0; s < samples; s++) {
+        int64_t value = negate ? -lane[s] : lane[s];
+        if (wide) wide[s * columns + at] = value;
+        else out[s * columns + at] = (int32_t)value;
+    }
 }
 
 /* Levels of one channel, pooled and encoded into the next layer's rows. */
@@ -186,10 +190,10 @@ INLINE void settle(const vc_layer *l, int32_t o, int64_t place, const vec *sum, 
         ripple(tally + 2 * stride, 0, stride, active);
     }
     if (l->neuron_events)
-        write_column(all, bits, 0, 0, l->neuron_events, neurons, neuron, samples, lane);
-    if (l->sums)
-        write_column(sum, l->sum_bits, 1, l->directions && l->directions[o] < 0, l->sums, neurons,
-                     neuron, samples, lane);
+        write_column(all, bits, 0, 0, l->neuron_events, 0, neurons, neuron, samples, lane);
+    if (l->sums || l->wide_sums)
+        write_column(sum, l->sum_bits, 1, l->directions && l->directions[o] < 0, l->sums,
+                     l->wide_sums, neurons, neuron, samples, lane);
     for (int32_t i = 0; i < l->steps; i++)
         mask[i] = reaches(sum, l->sum_bits, l->thresholds[(int64_t)o * l->steps + i], l->largest);
 }

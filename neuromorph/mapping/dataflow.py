@@ -67,9 +67,7 @@ def level_bits(network: Network, index: int) -> int:
 
 def _sent_bits(network: Network, index: int) -> int:
     if index >= 0:
-        levels = network.stages[index].levels
-        assert levels is not None
-        return min(levels.bits, 8)  # 8-bit networks use half of Z_8: 129 levels
+        return network.stages[index].level_bits
     if network.input.encoding == "bitplane":
         return network.spikes_per_neuron(index)
     return 1 + network.input.maximum.bit_length()
@@ -166,7 +164,7 @@ class _Rows:
         self.operations = mapping.pairs // np.maximum(spikes, 1)
         # pairs of (position, input): each is met by all channels of the slice
         self.visits = self.operations // np.maximum(self.channels, 1)
-        bits = [form.weight_bits or Fraction(stage.weight_levels.bits) for stage in stages]
+        bits = [form.weight_bits or Fraction(stage.weight_bits) for stage in stages]
         self.weight_bits = [Fraction(0), *(bits[s.stage] for s in slices)]
         held = [form.level_bits or level_bits(mapping.network, i) for i in range(len(stages))]
         held[0] = level_bits(mapping.network, 0)  # the input is what it is

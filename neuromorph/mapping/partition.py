@@ -190,7 +190,7 @@ class _Needs:
 
     def __init__(self, stage: Stage, chip: Chip, ears: list[_Ears] | None, inputs: int = 1) -> None:
         self.stage, self.chip, self.ears, self.inputs = stage, chip, ears, inputs
-        self.bits = stage.weight_levels.bits + chip.index_bits
+        self.bits = stage.weight_bits + chip.index_bits
         present = stage.weights != 0 if chip.storage == "sparse" else np.ones_like(stage.weights)
         # stored weights of each (part of the fan-in and channel, kernel row, kernel column)
         self.channels, heard = present.shape[:2]
@@ -300,7 +300,7 @@ def _cut_stage(
         for limit, most in needs.of(shown).items()
     ]
     if chip.weight_bits is not None:
-        bits, most = stage.weight_levels.bits, chip.weight_bits
+        bits, most = stage.weight_bits, chip.weight_bits
         limits.append(Limit(limit="weight_bits", needed=bits, available=most, where=where))
     if shown.inputs > 1:
         bits = needs.largest_part.bit_length() + 1

@@ -41,14 +41,14 @@ COUNTED = (
 class Tally:
     """Result of one engine on one batch, before prices and derived actions.
 
-    ``outputs`` int32 (batch, classes); ``levels`` one array (batch, outputs of
+    ``outputs`` int32 or int64 (batch, classes); ``levels`` one array (batch, outputs of
     the layer) for every layer but the read-out; ``counted`` int64 (batch,
     rows) under each name of :data:`COUNTED`.  A timed engine adds ``ticks`` from
     the first injection to the last read-out, ``timing``, and ``started`` and
     ``finished`` int64 (batch,).
     """
 
-    outputs: NDArray[np.int32]
+    outputs: NDArray[Any]
     levels: list[NDArray[Any]]
     counted: dict[str, NDArray[np.int64]]
     ticks: int | None = None
@@ -109,8 +109,12 @@ def tabulate(
         stage = network.stages[s.stage]
         if not s.owns:
             continue
-        if stage.thresholds is not None:
-            compares[row] = s.neurons * (1 if form.floats else stage.thresholds.shape[1])
+        if form.floats:
+            compares[row] = s.neurons * (not stage.is_readout)
+        elif stage.thresholds is not None:
+            compares[row] = s.neurons * stage.thresholds.shape[1]
+        elif stage.rounding is not None:
+            compares[row] = 3 * s.neurons  # bias and both limits: an addition each
         if stage.pool is not None:
             pooled[row] = s.outputs * (stage.pool.size[0] * stage.pool.size[1] - 1)
     put("fifo_push", packets)

@@ -19,10 +19,11 @@ from neuromorph.network.layers import (
     Linear,
     MaxPool2d,
     Readout,
+    Requantize,
     Threshold,
 )
 from neuromorph.network.model import Network
-from neuromorph.network.stage import Pool, Source, Stage
+from neuromorph.network.stage import Pool, Rounding, Source, Stage
 
 __all__ = [
     "THRESHOLD_MAX",
@@ -38,6 +39,8 @@ __all__ = [
     "Network",
     "Pool",
     "Readout",
+    "Requantize",
+    "Rounding",
     "Source",
     "Stage",
     "Threshold",

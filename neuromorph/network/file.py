@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import LevelError, NetworkError, check_path
-from neuromorph.levels import Levels
+from neuromorph.levels import MAX_N, MAX_TRAINED_N, Levels
 from neuromorph.network.layers import (
+    MAX_SHIFT,
     Concat,
     Conv2d,
     Encoding,
@@ -32,6 +33,7 @@ from neuromorph.network.layers import (
     Linear,
     MaxPool2d,
     Readout,
+    Requantize,
     Threshold,
 )
 from neuromorph.network.model import Network, describe_layer
@@ -41,7 +43,7 @@ from neuromorph.writing import write_whole
 __all__ = ["find_network", "list_networks", "load_network", "network_folders", "save_network"]
 
 FORMAT = "neuromorph-network"
-VERSION = (1, 3)
+VERSION = (1, 4)
 PLAIN_STEPS = 16  # thresholds of more steps a channel are compressed (format 1.1)
 MAX_UNPACKED_BYTES = 1 << 26  # of thresholds that are compressed
 FILE_NAME = "network.safetensors"
@@ -53,8 +55,9 @@ MAX_WEIGHTS = 1 << 30
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 Small = Annotated[int, msgspec.Meta(ge=0, le=1 << 16)]
-Space = Annotated[int, msgspec.Meta(ge=0, le=8)]
+Space = Annotated[int, msgspec.Meta(ge=0, le=MAX_N)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Int16 = Annotated[int, msgspec.Meta(ge=-(2**15), le=2**15 - 1)]
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
 
@@ -98,11 +101,19 @@ class _Threshold(msgspec.Struct, forbid_unknown_fields=True, tag="threshold", ta
     n: Space
 
 
+class _Requantize(msgspec.Struct, forbid_unknown_fields=True, tag="requantize", tag_field="kind"):
+    n: Space
+    shift: Annotated[int, msgspec.Meta(ge=0, le=MAX_SHIFT)]
+    limits: tuple[Int16, Int16]
+
+
 class _Readout(msgspec.Struct, forbid_unknown_fields=True, tag="readout", tag_field="kind"):
     pass
 
 
-_Layer = _Linear | _Conv2d | _MaxPool2d | _Concat | _Flatten | _Threshold | _Readout
+_Layer = (
+    _Linear | _Conv2d | _MaxPool2d | _Concat | _Flatten | _Threshold | _Requantize | _Readout
+)
 
 
 class _Header(msgspec.Struct, forbid_unknown_fields=True):
@@ -116,11 +127,12 @@ _DTYPES = {
     "weights": "U8",
     "thresholds": "I32",
     "thresholds_z": "U8",
+    "offsets": "I64",
     "directions": "I8",
     "scale": "F32",
     "offset": "F32",
 }
-_NUMPY = {"U8": "<u1", "I32": "<i4", "I8": "<i1", "F32": "<f4"}
+_NUMPY = {"U8": "<u1", "I64": "<i8", "I32": "<i4", "I8": "<i1", "F32": "<f4"}
 
 
 def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
@@ -148,12 +160,16 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
     layers: list[dict[str, Any]] = []
     tensors: dict[str, NDArray[Any]] = {}
     minor = 3 if network.pixels else 0
+    if any(stage.sum_dtype != np.int32 for stage in network.stages):
+        minor = 4
     for index, layer in enumerate(network.layers):
         kind, fields, arrays = describe_layer(layer)
         if "dilation" in fields:
             minor = max(minor, 2)
         if kind == "concat":
-            minor = 3
+            minor = max(minor, 3)
+        if kind == "requantize" or fields.get("n", 0) > MAX_TRAINED_N:
+            minor = 4
         entry: dict[str, Any] = {"kind": kind, **fields}
         for key, array in arrays.items():
             if key == "weights":
@@ -376,6 +392,18 @@ def _parse(data: bytes) -> Network:
                 thresholds = take(index, "thresholds")
             assert thresholds is not None
             layers.append(Threshold(thresholds=thresholds, directions=directions, n=entry.n))
+        elif isinstance(entry, _Requantize):
+            offsets, directions = take(index, "offsets"), take(index, "directions")
+            assert offsets is not None
+            layers.append(
+                Requantize(
+                    offsets=offsets,
+                    shift=entry.shift,
+                    limits=entry.limits,
+                    directions=directions,
+                    n=entry.n,
+                )
+            )
         else:
             scale, offset = (take(index, key, required=False) for key in ("scale", "offset"))
             layers.append(Readout(scale=scale, offset=offset))
@@ -463,4 +491,4 @@ def _read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, tuple[str,
 
 
 # The bit count of Levels is part of the format: a change there is a change of VERSION.
-assert [Levels(n).bits for n in range(9)] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+assert [Levels(n).bits for n in range(MAX_N + 1)] == [1, *range(2, 17), 16]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuromorph.network.stage import Stage
 
-__all__ = ["arriving", "run_stage", "windows"]
+__all__ = ["arriving", "fire", "run_stage", "windows"]
 
 
 def arriving(stage: Stage, inputs: NDArray[Any], levels: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -45,13 +45,21 @@ def run_stage(stage: Stage, levels: NDArray[Any]) -> NDArray[Any]:
     weights = stage.weights.astype(np.float64)
     sums: NDArray[Any] = np.einsum("bchwij,ocij->bohw", view, weights, optimize=True)
     sums = sums.astype(np.int64)
-    if stage.levels is None:
-        return sums.reshape(len(sums), -1)
-    assert stage.thresholds is not None
+    return sums.reshape(len(sums), -1) if stage.levels is None else fire(stage, sums)
+
+
+def fire(stage: Stage, sums: NDArray[Any]) -> NDArray[Any]:
+    """Sums (batch, channel, row, column) to the levels (batch, outputs) that leave."""
+    assert stage.levels is not None
     assert stage.directions is not None
-    directed = (sums * stage.directions[:, None, None])[..., None]
-    climbed = (directed >= stage.thresholds[:, None, None, :]).sum(axis=-1)
-    fired: NDArray[Any] = stage.levels.stride * climbed - stage.levels.maximum
+    directed = sums * stage.directions[:, None, None]
+    fired: NDArray[Any]
+    if stage.rounding is not None:
+        fired = stage.rounding.levels(directed)
+    else:
+        assert stage.thresholds is not None
+        climbed = (directed[..., None] >= stage.thresholds[:, None, None, :]).sum(axis=-1)
+        fired = stage.levels.stride * climbed - stage.levels.maximum
     if stage.pool is not None:
         fired = windows(fired, stage.pool.size, stage.pool.stride)
         minimum = stage.pool.minimum[:, None, None]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.errors import LevelError, NetworkError
-from neuromorph.levels import Levels
+from neuromorph.levels import MAX_TRAINED_N, Levels
 
 __all__ = [
     "THRESHOLD_MAX",
@@ -29,6 +29,7 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "Readout",
+    "Requantize",
     "Threshold",
 ]
 
@@ -42,6 +43,9 @@ INPUT_LAYER = "input"  # what tables call the input port, so no layer may
 # A sum never reaches these, so as thresholds they mean "always" and "never".
 THRESHOLD_MIN = -(2**31)
 THRESHOLD_MAX = 2**31 - 1
+
+OFFSET_LIMIT = 2**52
+MAX_SHIFT = 52
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -295,8 +299,8 @@ class Conv2d:
 class MaxPool2d:
     """Maximum over windows, without padding; a ragged border is dropped.
 
-    Before a :class:`Threshold` it acts on the sums (as in training), after it
-    on the levels.
+    Before a :class:`Threshold` or :class:`Requantize` it acts on the sums (as in
+    training), after it on the levels.
     """
 
     size: tuple[int, int] = (2, 2)
@@ -380,7 +384,13 @@ class Threshold:
     n: int = 1
 
     def __post_init__(self) -> None:
-        steps = _space(self.n, "threshold").size - 1
+        space = _space(self.n, "threshold")
+        if space.n > MAX_TRAINED_N:
+            raise NetworkError(
+                f"threshold: Z_{self.n} would take {space.size - 1} thresholds a channel; use "
+                f"Requantize beyond Z_{MAX_TRAINED_N}"
+            )
+        steps = space.size - 1
         t = _array(self.thresholds, "threshold: thresholds")
         if t.dtype.kind not in "iu" or t.ndim != 2 or t.shape[1] != steps or t.shape[0] == 0:
             raise NetworkError(
@@ -393,20 +403,90 @@ class Threshold:
         if (t[:, 1:] < t[:, :-1]).any():
             channel = int(np.argwhere(t[:, 1:] < t[:, :-1])[0][0])
             raise NetworkError(f"threshold: thresholds of channel {channel} do not ascend")
-        d = np.ones(len(t), np.int8)
-        if self.directions is not None:
-            d = _array(self.directions, "threshold: directions")
-        if d.shape != (len(t),) or d.dtype.kind not in "iu" or not np.isin(d, (-1, 1)).all():
-            raise NetworkError(
-                f"threshold: directions must be {len(t)} values of -1 or +1, one a channel"
-            )
         object.__setattr__(self, "thresholds", _frozen(t))
-        object.__setattr__(self, "directions", _frozen(d.astype(np.int8)))
+        object.__setattr__(self, "directions", _directions(self.directions, len(t), "threshold"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantize:
+    """Bias, scale by a power of two, and limits: integer sum to level of fixed point.
+
+    level[c] = clip(⌊(directions[c] · sum[c] + offsets[c]) / 2**shift⌋, *limits)
+
+    An offset that holds half a step, 2**(shift − 1), rounds to the nearest.
+    The same as a :class:`Threshold` of evenly spaced steps, without a number for
+    each of them, and for sums beyond 32 bits.
+
+    Parameters
+    ----------
+    offsets : integer array, shape (channels,)
+        Magnitudes up to 2**52.
+    shift : int
+        0 … 52.
+    limits : (int, int)
+        Lowest and highest level, of Z_n; (0, top) is a ReLU.
+    directions : array of ±1, shape (channels,), optional
+        All +1 if left out.
+    n : int
+        N of the activation space, 1 … 16.
+    """
+
+    offsets: NDArray[Any]
+    shift: int
+    limits: tuple[int, int]
+    directions: NDArray[Any] | None = None
+    n: int = 8
+
+    def __post_init__(self) -> None:
+        space = _space(self.n, "requantize")
+        if not space.has_zero:
+            raise NetworkError("requantize: Z_0 has no zero to round to; use Threshold")
+        offsets = _array(self.offsets, "requantize: offsets")
+        if offsets.dtype.kind not in "iu" or offsets.ndim != 1 or offsets.size == 0:
+            raise NetworkError(
+                f"requantize: offsets are {offsets.dtype} of shape {list(offsets.shape)}; give one "
+                "integer a channel"
+            )
+        if (offsets < -OFFSET_LIMIT).any() or (offsets > OFFSET_LIMIT).any():
+            raise NetworkError(f"requantize: offsets reach beyond ±2^52 = ±{OFFSET_LIMIT}")
+        try:
+            shift = operator.index(self.shift)
+        except TypeError:
+            shift = -1
+        if not 0 <= shift <= MAX_SHIFT:
+            raise NetworkError(f"requantize: shift is {self.shift!r}; it must be 0 to {MAX_SHIFT}")
+        try:
+            low, high = (operator.index(level) for level in self.limits)
+        except (TypeError, ValueError):
+            raise NetworkError(
+                f"requantize: limits are {self.limits!r}; give two integers"
+            ) from None
+        if not -space.maximum <= low < high <= space.maximum:
+            raise NetworkError(
+                f"requantize: limits are ({low}, {high}); need -{space.maximum} <= low < high <= "
+                f"{space.maximum}, the levels of Z_{space.n}"
+            )
+        object.__setattr__(self, "offsets", _frozen(offsets.astype(np.int64)))
+        object.__setattr__(self, "shift", shift)
+        object.__setattr__(self, "limits", (low, high))
+        directions = _directions(self.directions, len(offsets), "requantize")
+        object.__setattr__(self, "directions", directions)
+
+
+def _directions(value: ArrayLike | None, channels: int, where: str) -> NDArray[Any]:
+    d = np.ones(channels, np.int8) if value is None else _array(value, f"{where}: directions")
+    if d.shape != (channels,) or d.dtype.kind not in "iu" or not np.isin(d, (-1, 1)).all():
+        raise NetworkError(
+            f"{where}: directions must be {channels} values of -1 or +1, one a channel"
+        )
+    return _frozen(d.astype(np.int8))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readout:
     """Scores from the last sums: score[c] = sum[c] · scale[c] + offset[c] in float32.
+
+    (A sum that float32 cannot hold is rounded to it first.)
 
     The prediction is the class of the highest score; ties go to the lowest
     class.  Left out, scale is 1 and offset 0.  After a convolution a class is
@@ -431,4 +511,4 @@ class Readout:
             object.__setattr__(self, what, _frozen(value))
 
 
-Layer = Linear | Conv2d | MaxPool2d | Concat | Flatten | Threshold | Readout
+Layer = Linear | Conv2d | MaxPool2d | Concat | Flatten | Threshold | Requantize | Readout

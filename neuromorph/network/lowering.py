@@ -20,13 +20,14 @@ from neuromorph.network.layers import (
     Linear,
     MaxPool2d,
     Readout,
+    Requantize,
     Threshold,
 )
-from neuromorph.network.stage import Pool, Source, Stage, kernel_extent
+from neuromorph.network.stage import INT32_SUM, Pool, Rounding, Source, Stage, kernel_extent
 
 __all__ = ["lower"]
 
-SUM_LIMIT = 2**31 - 2
+SUM_LIMIT = 2**52  # exact in float64
 EXTENT_LIMIT = 2**24  # rows or columns a dilated kernel spans
 MAX_NEURONS = 2**31 - 1  # of one layer, or of the input
 
@@ -53,7 +54,7 @@ def lower(entry: Input, layers: Sequence[Layer]) -> list[Stage]:
         if not isinstance(layer, Layer):
             raise NetworkError(
                 f"{type(layer).__name__} is not a layer; use Linear, Conv2d, MaxPool2d, "
-                "Concat, Flatten, Threshold, Readout"
+                "Concat, Flatten, Threshold, Requantize, Readout"
             )
     if not layers or not isinstance(layers[-1], Readout):
         raise NetworkError("the last layer must be Readout")
@@ -86,7 +87,7 @@ def lower(entry: Input, layers: Sequence[Layer]) -> list[Stage]:
                 )
             break
         source = Source(stage=len(stages) - 1, shape=stage.output_shape)
-        known[stage.name] = _Heard((source,), stage.output_shape, stage.levels.maximum, 1)
+        known[stage.name] = _Heard((source,), stage.output_shape, _highest(stage), 1)
         before = stage.name
     used = {source.stage for stage in stages for source in stage.sources}
     for place, name in enumerate(known, start=-1):
@@ -128,6 +129,14 @@ def _join(layer: Layer, known: dict[str, _Heard], rest: Sequence[Layer]) -> _Hea
     shape = (first, *sources[0].arriving[1:])
     _check_neurons(shape, f"what arrives at {where}")
     return _Heard(tuple(sources), shape, max(h.maximum for h in heard), spikes.pop())
+
+
+def _highest(stage: Stage) -> int:
+    """Largest magnitude of a level that leaves."""
+    assert stage.levels is not None
+    if stage.rounding is not None:
+        return max(abs(stage.rounding.low), abs(stage.rounding.high))
+    return stage.levels.maximum
 
 
 def _size(source: Source) -> str:
@@ -183,19 +192,22 @@ def _stage(rest: list[Layer], heard: _Heard) -> Stage:
             f"{where}: a kernel of {kernel} does not fit its input "
             f"{list(input_shape)} with padding {list(padding)}"
         )
-    magnitude = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * heard.maximum
-    if int(magnitude.max()) > SUM_LIMIT:
-        raise NetworkError(
-            f"{where}: a sum may reach {int(magnitude.max())}, beyond 32-bit integers"
-        )
     sum_shape = (weights.shape[0], height, width)
     _check_neurons(sum_shape, where)
     pool_layer = rest.pop(0) if rest and isinstance(rest[0], MaxPool2d) else None
     pooled_sums = pool_layer is not None
     head = rest.pop(0) if rest else None
-    if not isinstance(head, (Threshold, Readout)):
+    if not isinstance(head, (Threshold, Requantize, Readout)):
         found = "nothing" if head is None else type(head).__name__
-        raise NetworkError(f"{where} must be followed by Threshold or Readout, not {found}")
+        raise NetworkError(
+            f"{where} must be followed by Threshold, Requantize or Readout, not {found}"
+        )
+    magnitude = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3))
+    largest = int(magnitude.max()) * heard.maximum
+    if isinstance(head, Threshold) and largest > INT32_SUM:
+        raise NetworkError(f"{where}: a sum may reach {largest}, beyond 32-bit integers")
+    if largest > SUM_LIMIT:
+        raise NetworkError(f"{where}: a sum may reach {largest}; at most 2^52 is counted exactly")
     if isinstance(head, Readout):
         if pool_layer is not None:
             raise NetworkError(f"{where} is read out, so no pool may follow it")
@@ -205,20 +217,27 @@ def _stage(rest: list[Layer], heard: _Heard) -> Stage:
                 raise NetworkError(
                     f"read-out: {what} has {len(value)} values for {sum_shape[0]} classes"
                 )
-        thresholds = directions = levels = pool = None
+        thresholds = rounding = directions = levels = pool = None
         output_shape = sum_shape
     else:
-        if len(head.thresholds) != sum_shape[0]:
+        directions, levels = head.directions, Levels(head.n)
+        assert directions is not None
+        if len(directions) != sum_shape[0]:
+            what = "threshold" if isinstance(head, Threshold) else "requantization"
             raise NetworkError(
-                f"{where} has {sum_shape[0]} channels but its threshold has {len(head.thresholds)}"
+                f"{where} has {sum_shape[0]} channels but its {what} has {len(directions)}"
             )
-        thresholds, directions, levels = head.thresholds, head.directions, Levels(head.n)
+        thresholds, rounding = None, None
+        if isinstance(head, Threshold):
+            thresholds = head.thresholds
+        else:
+            low, high = head.limits
+            rounding = Rounding(offsets=head.offsets, shift=head.shift, low=low, high=high)
         if pool_layer is None and rest and isinstance(rest[0], MaxPool2d):
             pool_layer = rest.pop(0)
         pool, output_shape = None, sum_shape
         if isinstance(pool_layer, MaxPool2d):
             assert pool_layer.stride is not None
-            assert directions is not None
             negative = directions < 0 if pooled_sums else np.zeros(sum_shape[0], bool)
             pool = Pool(size=pool_layer.size, stride=pool_layer.stride, minimum=negative)
             rows, columns = (
@@ -241,6 +260,7 @@ def _stage(rest: list[Layer], heard: _Heard) -> Stage:
         sum_shape=sum_shape,
         output_shape=output_shape,
         thresholds=thresholds,
+        rounding=rounding,
         directions=directions,
         levels=levels,
         pool=pool,

@@ -22,6 +22,7 @@ from neuromorph.network.layers import (
     Linear,
     MaxPool2d,
     Readout,
+    Requantize,
     Threshold,
 )
 from neuromorph.network.lowering import lower
@@ -165,13 +166,19 @@ class Network:
         """Bits of all packed weights."""
         return sum(s.weights.size * s.weight_levels.bits for s in self.stages)
 
+    @property
+    def stored_bits(self) -> int:
+        """Bits of all weights on a chip; see :attr:`Stage.weight_bits`."""
+        return sum(s.weights.size * s.weight_bits for s in self.stages)
+
     def check_plain(self, what: str) -> None:
-        """Refuse, for ``what`` cannot take them, joined sources and a class for every pixel.
+        """Refuse, for ``what`` cannot take them, joined sources, fixed point and classes of pixels.
 
         Raises
         ------
         NetworkError
-            Names the first layer that hears something else than the layer before it.
+            Names the first layer that hears something else than the layer before it, or
+            rounds its sums.
         """
         for index, stage in enumerate(self.stages):
             if stage.joins or stage.sources[0].stage != index - 1:
@@ -180,6 +187,12 @@ class Network:
                 raise NetworkError(
                     f"{what} takes plain sequences of layers only; layer {stage.name!r} of network "
                     f"{self.name!r} hears {heard}"
+                )
+        for stage in self.stages:
+            if stage.rounding is not None:
+                raise NetworkError(
+                    f"{what} takes layers with thresholds only; layer {stage.name!r} of network "
+                    f"{self.name!r} rounds its sums to fixed point"
                 )
         if self.pixels:
             raise NetworkError(
@@ -209,7 +222,7 @@ class Network:
         """Raw integer samples (batch, *shape) to input levels (batch, size); see Input."""
         return self.input.encode(raw)
 
-    def scores(self, outputs: NDArray[np.int32]) -> NDArray[np.float32]:
+    def scores(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
         """Read-out scores from the last sums (batch, outputs), float32.
 
         Shape (batch, classes), or (batch, classes, height, width) where every
@@ -227,7 +240,7 @@ class Network:
             scores = scores + readout.offset.reshape(along)
         return scores
 
-    def predict(self, outputs: NDArray[np.int32]) -> NDArray[np.int64]:
+    def predict(self, outputs: NDArray[Any]) -> NDArray[np.int64]:
         """Class of the highest score, ties to the lowest class.
 
         Shape (batch,), or (batch, height, width) where every pixel is classified.
@@ -246,10 +259,13 @@ class Network:
             digest.update(json.dumps([kind, fields], sort_keys=True).encode())
             for key in sorted(arrays):
                 array = arrays[key]
-                wide = array.astype("<f4" if array.dtype.kind == "f" else "<i4")
+                wide = array.astype("<f4" if array.dtype.kind == "f" else _HASHED[array.itemsize])
                 digest.update(json.dumps([key, list(wide.shape)]).encode())
                 digest.update(wide.tobytes())
         return digest.hexdigest()
+
+
+_HASHED = {1: "<i4", 2: "<i4", 4: "<i4", 8: "<i8"}  # integers of so many bytes
 
 
 def describe_layer(layer: Layer) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]]]:
@@ -278,5 +294,13 @@ def describe_layer(layer: Layer) -> tuple[str, dict[str, Any], dict[str, NDArray
         assert layer.directions is not None
         arrays = {"thresholds": layer.thresholds, "directions": layer.directions}
         return "threshold", {"n": layer.n}, arrays
+    if isinstance(layer, Requantize):
+        assert layer.directions is not None
+        arrays = {"offsets": layer.offsets, "directions": layer.directions}
+        return (
+            "requantize",
+            {"n": layer.n, "shift": layer.shift, "limits": list(layer.limits)},
+            arrays,
+        )
     affine = {"scale": layer.scale, "offset": layer.offset}
     return "readout", {}, {k: v for k, v in affine.items() if v is not None}

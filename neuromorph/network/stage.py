@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from neuromorph.levels import Levels
 
-__all__ = ["Pool", "Source", "Stage", "kernel_extent"]
+__all__ = ["INT32_SUM", "Pool", "Rounding", "Source", "Stage", "kernel_extent"]
+
+INT32_SUM = 2**31 - 2  # so thresholds can mean "always" and "never"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,6 +32,21 @@ class Pool:
     def overlaps(self) -> bool:
         """Whether windows share neurons."""
         return self.size[0] > self.stride[0] or self.size[1] > self.stride[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rounding:
+    """How sums become levels of fixed point; see :class:`neuromorph.network.Requantize`."""
+
+    offsets: NDArray[np.int64]
+    shift: int
+    low: int
+    high: int
+
+    def levels(self, directed: NDArray[Any]) -> NDArray[np.int64]:
+        """Sums times direction, (…, channel, row, column), to levels."""
+        moved = (directed + self.offsets[:, None, None]) >> self.shift
+        return np.clip(moved, self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +92,8 @@ class Stage:
     input_shape: tuple[int, int, int]
     sum_shape: tuple[int, int, int]
     output_shape: tuple[int, int, int]
-    thresholds: NDArray[np.int32] | None  # None for the read-out
+    thresholds: NDArray[np.int32] | None  # of levels by threshold
+    rounding: Rounding | None  # of levels of fixed point; None, as thresholds, for the read-out
     directions: NDArray[np.int8] | None
     levels: Levels | None
     pool: Pool | None
@@ -101,6 +119,37 @@ class Stage:
     def joins(self) -> bool:
         """Whether what arrives is more than what leaves one source, as it is."""
         return len(self.sources) > 1 or self.sources[0].upsample > 1
+
+    @property
+    def largest_sum(self) -> int:
+        """No sum exceeds this magnitude, whatever arrives: Σ |weight| · input_maximum."""
+        reach = np.abs(self.weights.astype(np.int64)).sum(axis=(1, 2, 3))
+        return int(reach.max()) * self.input_maximum
+
+    @property
+    def sum_dtype(self) -> np.dtype[Any]:
+        """int32, or int64 where a sum may be wider."""
+        return np.dtype(np.int32 if self.largest_sum <= INT32_SUM else np.int64)
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits that a chip stores a weight with: N of Z_N, one more where a weight is +K.
+
+        Two's complement of N bits holds −K … K − 1, so levels −128 … 127 of Z_8 take
+        8 bits, 128 a ninth.  Ternary levels take 2, binary ones 1.
+        """
+        space = self.weight_levels
+        if space.n < 2:
+            return space.bits
+        return space.n + bool(self.weights.max() == space.unit)
+
+    @property
+    def level_bits(self) -> int:
+        """Bits of a level that leaves, sign included."""
+        assert self.levels is not None
+        if self.rounding is not None:
+            return max(-self.rounding.low, self.rounding.high).bit_length() + 1
+        return min(self.levels.bits, 8)  # 8-bit networks use half of Z_8: 129 levels
 
     @property
     def is_readout(self) -> bool:

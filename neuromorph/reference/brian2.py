@@ -87,10 +87,10 @@ class Brian2Network:
         levels[tick[inside], neuron[inside]] = np.asarray(monitor.level)[inside]
         return levels
 
-    def outputs(self) -> NDArray[np.int32]:
+    def outputs(self) -> NDArray[Any]:
         """Sums of the last layer, (samples, classes)."""
         sums = _history(self._sums, "output")[len(self.network.stages) :]
-        return sums.astype(np.int32)
+        return sums.astype(self.network.stages[-1].sum_dtype)
 
 
 def require_brian2() -> Any:
@@ -321,33 +321,61 @@ def _relay_group(before: Any, place: int, clock: Any) -> Any:
 def _neuron_group(stage: Stage, k: int, clock: Any) -> Any:
     """Neurons that turn sums into levels, or show them if they are read out."""
     b2 = require_brian2()
+    wide = stage.sum_dtype
     if stage.levels is None:
         group = b2.NeuronGroup(
-            stage.neurons, "sum : integer\noutput : integer", clock=clock, name=f"layer{k}*"
+            stage.neurons,
+            "sum : integer\noutput : integer",
+            dtype={"sum": wide, "output": wide},
+            clock=clock,
+            name=f"layer{k}*",
         )
         step = "output = sum\nsum = 0"
     else:
-        assert stage.thresholds is not None
         assert stage.directions is not None
-        edges = [f"edge{i + 1}" for i in range(stage.thresholds.shape[1])]
-        constants = "".join(f"\n{name} : integer (constant)" for name in ("direction", *edges))
+        constants, step = _rounds(stage) if stage.rounding is not None else _climbs(stage)
+        constants = {"direction": stage.directions.astype(np.int32), **constants}
+        declared = "".join(f"\n{name} : integer (constant)" for name in constants)
         spikes = "level != 0" if stage.pool is None else None
         group = b2.NeuronGroup(
             stage.neurons,
-            "sum : integer\nlevel : integer" + constants,
+            "sum : integer\nmoved : integer\nlevel : integer" + declared,
+            dtype={"sum": wide, "moved": np.int64, "offset": np.int64},
             threshold=spikes,
             reset=spikes and "",
             clock=clock,
             name=f"layer{k}*",
         )
         each = stage.sum_shape[1] * stage.sum_shape[2]
-        group.direction = np.repeat(stage.directions.astype(np.int32), each)
-        for name, values in zip(edges, stage.thresholds.T):
+        for name, values in constants.items():
             setattr(group, name, np.repeat(values, each))
-        climbs = [f"level += {stage.levels.stride}*int(direction*sum >= {name})" for name in edges]
-        step = "\n".join([f"level = -{stage.levels.maximum}", *climbs, "sum = 0"])
+        step = f"{step}\nsum = 0"
     group.run_regularly(step, when="groups", clock=clock, name=f"layer{k}_fire*")
     return group
+
+
+def _climbs(stage: Stage) -> tuple[dict[str, NDArray[Any]], str]:
+    """(constants, one a channel; statements) of levels by threshold."""
+    assert stage.levels is not None
+    assert stage.thresholds is not None
+    edges = {f"edge{i + 1}": values for i, values in enumerate(stage.thresholds.T)}
+    climbs = [f"level += {stage.levels.stride}*int(direction*sum >= {name})" for name in edges]
+    return edges, "\n".join([f"level = -{stage.levels.maximum}", *climbs])
+
+
+def _rounds(stage: Stage) -> tuple[dict[str, NDArray[Any]], str]:
+    """The same of fixed point: limits first, so that what is divided is not negative."""
+    rounding = stage.rounding
+    assert rounding is not None
+    step = 1 << rounding.shift
+    span = (rounding.high - rounding.low) * step
+    steps = [
+        f"moved = direction*sum + offset - {rounding.low * step}",
+        "moved = moved*int(moved > 0)",
+        f"moved = moved + ({span} - moved)*int(moved > {span})",
+        f"level = moved // {step} + {rounding.low}",
+    ]
+    return {"offset": rounding.offsets}, "\n".join(steps)
 
 
 def _synapses(before: Any, after: Any, k: int, clock: Any) -> Any:

@@ -6,6 +6,8 @@ image):
     sum[o, Y, X]   = Σ w[o, i, ky, kx] · a[i, Y·s − p + ky·d, X·s − p + kx·d]
     level[o, Y, X] = lowest + stride · #{t : direction · sum ≥ threshold[o, t]}
 
+or, in fixed point, clip(⌊(direction · sum + offset[o]) / 2**shift⌋, low, high).
+
 A pair (a, w) is a synaptic event where both are non-zero; it is an XNOR event
 where both are ±1 and a graded event otherwise.  Outside the image there is no
 pair.  All arithmetic is int64.
@@ -64,10 +66,12 @@ def correlate(stage: Stage, image: Array, weights: Array) -> Array:
 
 def fire(stage: Stage, sums: Array) -> NDArray[Any]:
     """Sums (batch, channel, row, column) to levels, before the pool."""
-    assert stage.thresholds is not None
     assert stage.directions is not None
     assert stage.levels is not None
     directed = sums * stage.directions[:, None, None]
+    if stage.rounding is not None:
+        return stage.rounding.levels(directed).astype(stage.levels.dtype)
+    assert stage.thresholds is not None
     climbed = np.zeros_like(sums)
     for step in stage.thresholds.T:
         climbed += directed >= step[:, None, None]
@@ -115,7 +119,8 @@ def count(mapping: Mapping, inputs: NDArray[Any]) -> Tally:
     """Run encoded inputs (batch, size) through the mapping and count every event."""
     layers = list(run_network(mapping.network, inputs))
     levels = [v.reshape(len(inputs), s.outputs) for s, _, _, v in layers if v is not None]
-    outputs = layers[-1][2].reshape(len(inputs), mapping.network.outputs).astype(np.int32)
+    sums = layers[-1][2].reshape(len(inputs), mapping.network.outputs)
+    outputs = sums.astype(mapping.network.stages[-1].sum_dtype)
     return tally(mapping, inputs, levels, outputs)
 
 
@@ -123,7 +128,7 @@ def tally(
     mapping: Mapping,
     inputs: NDArray[Any],
     levels: list[NDArray[Any]],
-    outputs: NDArray[np.int32],
+    outputs: NDArray[Any],
 ) -> Tally:
     """Every event that the levels (batch, neurons) of all layers make, counted."""
     batch = len(inputs)

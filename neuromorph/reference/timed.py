@@ -104,7 +104,8 @@ class _Run:
         self.times = self.chip.times()
         self.inputs, self.sink, self.frames = inputs, sink, len(inputs)
         self.counted = {n: np.zeros((self.frames, mapping.rows), np.int64) for n in COUNTED}
-        self.outputs = np.zeros((self.frames, self.network.outputs), np.int32)
+        sums = self.network.stages[-1].sum_dtype
+        self.outputs = np.zeros((self.frames, self.network.outputs), sums)
         self.levels = [
             np.zeros((self.frames, s.outputs), s.levels.dtype)
             for s in self.network.stages

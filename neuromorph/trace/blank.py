@@ -81,7 +81,8 @@ def _make_tables(file: h5py.File, mapping: Mapping, mode: str) -> None:
     if mode == "timed":
         for name, dtype in schema.TIME_COLUMNS.items():
             _growing(samples, name, dtype, chunk=SAMPLE_CHUNK_ROWS)
-    _growing(samples, "outputs", "<i4", (network.outputs,), chunk=block)
+    sums = network.stages[-1].sum_dtype.newbyteorder("<")
+    _growing(samples, "outputs", sums, (network.outputs,), chunk=block)
 
 
 def _growing(

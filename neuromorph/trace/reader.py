@@ -147,7 +147,8 @@ class Trace(Opened):
         }
         if self.mode == "timed":
             shapes |= {name: (dtype, ()) for name, dtype in schema.TIME_COLUMNS.items()}
-        shapes["outputs"] = np.dtype("<i4"), (self.network_info.outputs,)
+        sums = np.dtype("<i8" if _is_wide(root["samples"]) else "<i4")
+        shapes["outputs"] = sums, (self.network_info.outputs,)
         self._columns: dict[str, dict[str, h5py.Dataset]] = {
             "samples": {
                 name: column(path, root, f"samples/{name}", dtype, (None, *shape))
@@ -256,8 +257,8 @@ class Trace(Opened):
         return self._sample_column("prediction")
 
     @property
-    def outputs(self) -> NDArray[np.int32]:
-        """Sums of the last layer, int32 (samples, read-out neurons)."""
+    def outputs(self) -> NDArray[Any]:
+        """Sums of the last layer, int32 or int64 (samples, read-out neurons)."""
         return self._sample_column("outputs")
 
     @property
@@ -564,3 +565,9 @@ class Trace(Opened):
         return text_of(self)
 
     __str__ = info
+
+
+def _is_wide(samples: h5py.Group) -> bool:
+    """Whether the sums of the last layer are int64 (format 1.4)."""
+    sums = samples.get("outputs")
+    return isinstance(sums, h5py.Dataset) and sums.dtype == np.dtype("<i8")

@@ -13,6 +13,7 @@ import numpy as np
 
 from neuromorph.chip import BOUNDS, Chip
 from neuromorph.events import ACTIONS, Hardware
+from neuromorph.levels import MAX_N
 from neuromorph.mapping import Mapping
 from neuromorph.mapping.packets import HOP_DTYPE, PACKET_DTYPE
 from neuromorph.network import Encoding, Network
@@ -52,7 +53,7 @@ __all__ = [
 
 FORMAT = "neuromorph-trace"
 LEARNING_FORMAT = "neuromorph-learning"  # learning records
-VERSION = (1, 3)
+VERSION = (1, 4)
 
 Detail = Literal["counts", "spikes", "packets", "hops"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
@@ -149,7 +150,7 @@ class LayerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     input_shape: Shape3
     sum_shape: Shape3
     output_shape: Shape3
-    n: Annotated[int, msgspec.Meta(ge=0, le=8)] | None
+    n: Annotated[int, msgspec.Meta(ge=0, le=MAX_N)] | None
     sources: Annotated[tuple[SourceInfo, ...], msgspec.Meta(max_length=1000)] = ()
 
     @property

@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from neuromorph.canvas import blank_figure, save_png
 from neuromorph.errors import RecipeError
-from neuromorph.levels import MAX_N
 from neuromorph.network import save_network
 from neuromorph.training.export import export
 from neuromorph.training.fixedpoint import MAX_BITS, adapt, fine_tune
@@ -61,7 +60,7 @@ def adapt_widths(
     folder : path, optional
         Where data sets lie; see :func:`neuromorph.data.data_folder`.
     out : path
-        Gets ``adapt.json`` and, up to 8 bits, ``NAME-qBITS.safetensors``.
+        Gets ``adapt.json`` and ``NAME-qBITS.safetensors`` of each width.
     epochs : int
         Of training on at each width, by Adam; 0 for none.
     rate : float
@@ -82,7 +81,7 @@ def adapt_widths(
         validation images before training on, ``validation_accuracy`` and
         ``test_accuracy`` after it, ``layers`` and ``resting_fraction`` (see
         :func:`neuromorph.training.measure.measure_rest`, on test images),
-        ``activation_zeros``, and ``network``, the name of the file or None.
+        ``activation_zeros``, and ``network``, the name of the file (None for the float one).
 
     Raises
     ------
@@ -125,21 +124,18 @@ def adapt_widths(
             fine_tune(
                 model, lambda e: training.varied(e)[0], labels, epochs=epochs, rate=rate, seed=seed
             )
-        if bits <= MAX_N:
-            name = f"{recipe.name}-q{bits}"
-            measured = _measured(training, model)
-            meta = {
-                "data": recipe.data.name,
-                "test_accuracy": measured["test_accuracy"],
-                "validation_accuracy": measured["validation_accuracy"],
-                "seed": seed,
-                "description": f"{recipe.name} adapted to {bits} bits",
-            }
-            network = export(model, training.data.test_images, name=name, meta=meta)
-            row["network"] = f"{name}.safetensors"
-            save_network(network, out / f"{name}.safetensors")
-        else:
-            measured = _measured(training, model)
+        name = f"{recipe.name}-q{bits}"
+        measured = _measured(training, model)
+        meta = {
+            "data": recipe.data.name,
+            "test_accuracy": measured["test_accuracy"],
+            "validation_accuracy": measured["validation_accuracy"],
+            "seed": seed,
+            "description": f"{recipe.name} adapted to {bits} bits",
+        }
+        network = export(model, training.data.test_images, name=name, meta=meta)
+        row["network"] = f"{name}.safetensors"
+        save_network(network, out / f"{name}.safetensors")
         result["rows"].append(row | found | measured)
         bar.set_postfix(bits=bits, validation=f"{measured['validation_accuracy']:.2%}")
         write_whole(out / "adapt.json", (json.dumps(result, indent=1) + "\n").encode(), RecipeError)

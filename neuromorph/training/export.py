@@ -12,8 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.errors import NetworkError
 from neuromorph.levels import Levels
-from neuromorph.network import Concat, Conv2d, Flatten, Layer, Linear, MaxPool2d, Network
+from neuromorph.network import (
+    Concat,
+    Conv2d,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool2d,
+    Network,
+    Requantize,
+)
 from neuromorph.network.forward import arriving, run_stage
+from neuromorph.training.fixedpoint import fold_rounding
 from neuromorph.training.fold import EXACT_SUM, fold_readout, fold_threshold
 from neuromorph.training.layers import DiscreteLinear, exact_sums
 from neuromorph.training.models import DiscreteNetwork, Stage
@@ -85,10 +95,18 @@ def export(
         reach = (
             int(np.abs(weights.astype(np.int64)).reshape(len(weights), -1).sum(1).max()) * maximum
         )
-        if reach > EXACT_SUM:
+        unit *= Levels(n).unit
+        head: Layer
+        if stage.activation is None:
+            exact, head = stage.synapses.exact_sum, fold_readout(stage, unit)
+        elif (rounding := fold_rounding(stage, unit)) is not None:
+            exact, head = stage.synapses.exact_sum, rounding
+        else:
+            exact, head = EXACT_SUM, fold_threshold(stage, unit)
+        if reach > exact:
             raise NetworkError(
-                f"layer {stage.name!r}: a sum may reach {reach}; float32, in which the network was "
-                f"trained, is exact up to {EXACT_SUM}; use fewer inputs, bits or levels"
+                f"layer {stage.name!r}: a sum may reach {reach}, and torch, in which the network "
+                f"was trained, is exact up to {exact} here; use fewer inputs, bits or levels"
             )
         if isinstance(stage.synapses, DiscreteLinear):
             if is_image:
@@ -109,14 +127,12 @@ def export(
             )
         if stage.pool > 1:
             layers.append(MaxPool2d(size=(stage.pool, stage.pool)))
-        unit *= Levels(n).maximum
-        if stage.activation is None:
-            layers.append(fold_readout(stage, unit))
-        else:
-            layers.append(fold_threshold(stage, unit))
+        layers.append(head)
+        if stage.activation is not None:
             assert stage.activation.n is not None
-            units.append(Levels(stage.activation.n).maximum)
-            maxima.append(units[-1])
+            space = Levels(stage.activation.n)
+            units.append(space.unit)
+            maxima.append(max(head.limits) if isinstance(head, Requantize) else space.maximum)
     network = Network(name=name, input=entry, layers=layers, meta=dict(meta or {}))
     prove(network, model, raw)
     return network
@@ -152,9 +168,9 @@ def prove(network: Network, model: DiscreteNetwork, raw: ArrayLike) -> None:
         for stage, wanted in zip(network.stages, values[1:], strict=True):
             found = run_stage(stage, arriving(stage, inputs, levels))
             if stage.levels is None:
-                _compare(stage.name, network.scores(found.astype(np.int32)), wanted.numpy(), start)
+                _compare(stage.name, network.scores(found), wanted.numpy(), start)
             else:
-                _compare(stage.name, found, wanted.numpy() * stage.levels.maximum, start)
+                _compare(stage.name, found, wanted.numpy() * stage.levels.unit, start)
             levels.append(found)
 
 

@@ -8,8 +8,9 @@ up to a scale.
 :func:`adapt` folds the batch norm of a float network into its weights and
 biases and gives weights, biases and activations of each layer a format of so
 many bits.  Two copies of each parameter are kept: the forward pass takes the
-rounded one, gradients go to the other, straight through the rounding.  Up to
-8 bits the result exports as integers like any other network.
+rounded one, gradients go to the other, straight through the rounding.  In
+evaluation sums are made in float64, so that nothing rounds but the format, and
+the result exports as integers like any other network.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuromorph import draws
 from neuromorph.errors import NetworkError, RecipeError
-from neuromorph.levels import MAX_N
+from neuromorph.levels import Levels
+from neuromorph.network import Requantize
 from neuromorph.training.layers import Activation, DiscreteConv2d, DiscreteLinear, exact_sums
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.models import DiscreteNetwork, Stage
 
-__all__ = ["FixedPoint", "adapt", "fine_tune", "propose"]
+__all__ = ["FixedPoint", "adapt", "fine_tune", "fold_rounding", "propose"]
 
-MAX_BITS = 16  # numbers of so many bits are exact in float32
+MAX_BITS = 16  # of Z_16, the widest
 _ORDER = 0xFFFF0010  # layer number of the draws that order samples in fine-tuning
 
 
@@ -86,17 +90,14 @@ class FixedPoint:
         return math.ldexp(self.top, -self.fraction)
 
     @property
-    def n(self) -> int | None:
-        """N of the Z_N that holds all k: 1 for two bits, else the bits; None beyond Z_8."""
-        if self.bits == 2:
-            return 1
-        return self.bits if self.bits <= MAX_N else None
+    def n(self) -> int:
+        """N of the Z_N that holds all k: 1 for two bits, else the bits."""
+        return 1 if self.bits == 2 else self.bits
 
     @property
     def one(self) -> float:
         """The number that the value 1 of that Z_N stands for."""
-        unit = 1 if self.bits == 2 else 1 << (self.bits - 1)
-        return math.ldexp(unit, -self.fraction)
+        return math.ldexp(Levels(self.n).unit, -self.fraction)
 
     def levels(self, x: Tensor, draw: Tensor | None = None) -> Tensor:
         """Integers k as floats; ``draw`` from [0, 1) makes the rounding stochastic."""
@@ -165,8 +166,16 @@ def propose(
 class _Fixed:
     """What fixed-point synapses do differently: real weights, rounded at every pass."""
 
+    exact_sum = 1 << 52
     weight: nn.Parameter
+    training: bool
     point: FixedPoint
+
+    def sums(self, x: Tensor, weight: Tensor) -> Tensor:
+        if not self.training:
+            x, weight = x.double(), weight.double()
+        summed: Tensor = super().sums(x, weight)  # type: ignore[misc]
+        return summed
 
     def quantized(self) -> tuple[Tensor, Tensor | None]:
         return self.point.round(self.weight) / self.point.one, None
@@ -185,12 +194,18 @@ class _FixedConv2d(_Fixed, DiscreteConv2d):
 
 
 class _Bias(nn.Module):
-    """Sums to numbers, plus a bias of fixed point; in the place of a batch norm."""
+    """Sums to numbers, plus a bias of fixed point; in the place of a batch norm.
+
+    A read-out's are float32, as those of any network (see ``Network.scores``).
+    """
 
     unit: Tensor
 
-    def __init__(self, unit: Tensor, bias: Tensor, point: FixedPoint) -> None:
+    def __init__(
+        self, unit: Tensor, bias: Tensor, point: FixedPoint, *, reads_out: bool = False
+    ) -> None:
         super().__init__()
+        self.reads_out = reads_out
         self.register_buffer("unit", unit)
         self.bias, self.point = nn.Parameter(bias.clone()), point
 
@@ -200,6 +215,8 @@ class _Bias(nn.Module):
     def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
         shape = (1, -1) + (1,) * (x.ndim - 2)
         scale, shift = self.affine()
+        if not self.training:
+            x = x.float() if self.reads_out else x.double()
         return x * scale.view(shape) + shift.view(shape)
 
 
@@ -211,7 +228,7 @@ class _FixedReLU(Activation):
         self.point = point
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.point.round(F.relu(x)) / self.point.one
+        return (self.point.round(F.relu(x)) / self.point.one).float()
 
 
 @torch.no_grad()
@@ -228,8 +245,7 @@ def adapt(
     images : integer tensor, shape (samples, *shape)
         Calibration samples, of the training part.
     bits : int
-        Of every weight, bias and activation, 2 … 16; beyond 8 the network
-        runs in torch only.
+        Of every weight, bias and activation, 2 … 16.
     overflow : float
         Share of the non-zero values of a layer that may saturate.
 
@@ -260,7 +276,9 @@ def adapt(
         biased, biases = propose(shift, bits, overflow=overflow, what=f"{stage.name}: biases")
         stage.synapses = _fixed(stage.synapses, folded, point)
         unit = sign * (point.one * arriving)
-        stage.norm = _Bias(unit, shift, biased)  # type: ignore[assignment]
+        reads_out = stage.activation is None
+        bias = _Bias(unit, shift, biased, reads_out=reads_out)
+        stage.norm = bias.train(stage.training)  # type: ignore[assignment]
         row: dict[str, Any] = {"name": stage.name, "weights": weights, "biases": biases}
         if stage.activation is None:
             report.append({**row, "activations": None})
@@ -301,6 +319,49 @@ def _fixed(
     fixed.point, fixed.n = point, point.n
     done: DiscreteLinear | DiscreteConv2d = fixed
     return done
+
+
+@torch.no_grad()
+def fold_rounding(stage: Stage, unit: int) -> Requantize | None:
+    """Bias, scale and rounding of a fixed-point layer that fires, in whole numbers.
+
+    With sum s and level k, both integers, k = ⌊d·s·2**a + b + ½⌋ between 0 and the
+    largest level, for a direction d = ±1, an exponent a and a bias b, all of them
+    exact; a nested floor takes the bits of b below those of s away.
+
+    Parameters
+    ----------
+    stage : Stage
+    unit : int
+        Integer sum / torch's sum, a power of two; see ``fold.fold_threshold``.
+
+    Returns
+    -------
+    Requantize or None
+        None where thresholds do as well or better: layers of other networks, ternary
+        levels, and levels finer than the sums.
+    """
+    bias, activation = stage.norm, stage.activation
+    if not isinstance(bias, _Bias) or not isinstance(activation, _FixedReLU):
+        return None
+    point = activation.point
+    scale = float(bias.unit.abs().max()) / unit
+    exponent = math.frexp(scale)[1] - 1 + point.fraction  # a above
+    if point.n == 1 or exponent > 0:
+        return None
+    shift = -exponent
+    # b + ½ in units of the sums: bias level · 2**(fraction of the level − that of the bias + shift)
+    levels = bias.point.levels(bias.bias).to(torch.int64).tolist()
+    up = point.fraction - bias.point.fraction + shift
+    half = [(k << up if up >= 0 else Fraction(k, 1 << -up)) for k in levels]
+    offsets = [math.floor(b + Fraction(1 << shift, 2)) for b in half]
+    return Requantize(
+        offsets=np.array(offsets, np.int64),
+        shift=shift,
+        limits=(0, point.top),
+        directions=torch.where(bias.unit < 0, -1, 1).to(torch.int8).numpy(),
+        n=point.n,
+    )
 
 
 def fine_tune(

@@ -16,11 +16,12 @@ from neuromorph.errors import NetworkError
 from neuromorph.interop.folding import bisect
 from neuromorph.levels import Levels
 from neuromorph.network import Readout, Threshold
+from neuromorph.training.layers import DiscreteLinear
 from neuromorph.training.models import Stage
 
 __all__ = ["EXACT_SUM", "fold_readout", "fold_threshold"]
 
-EXACT_SUM = 1 << 24  # integers up to here are exact in float32
+EXACT_SUM = DiscreteLinear.exact_sum
 
 
 @torch.no_grad()
@@ -56,7 +57,7 @@ def fold_threshold(stage: Stage, unit: int) -> Threshold:
         assert stage.activation is not None
         values = (direction[:, None] * torch.from_numpy(place)).to(torch.float32) / unit
         fired = stage.activation(stage.norm(values.T, factor)).T  # batch norm takes channels second
-        reached: Tensor = (fired * space.maximum).round().to(torch.int64) >= goals
+        reached: Tensor = (fired * space.unit).round().to(torch.int64) >= goals
         return reached.numpy()
 
     thresholds = bisect(reaches, (len(scale), space.size - 1), EXACT_SUM)

@@ -41,6 +41,7 @@ class _Discrete(nn.Module):
     ``n`` and ``method`` are all an optimizer has to know about it.
     """
 
+    exact_sum = 1 << 24  # integers up to here are exact in float32
     weight: nn.Parameter
     steps: Tensor  # of ``stochastic``
     second: Tensor  # of the methods that weigh by the loss; kept by the optimizer's owner

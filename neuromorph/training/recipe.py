@@ -18,7 +18,7 @@ import numpy as np
 
 from neuromorph.data import DATA_NAMES, Dataset, load_data
 from neuromorph.errors import RecipeError
-from neuromorph.levels import MAX_N, Pulse, Transition
+from neuromorph.levels import MAX_TRAINED_N, Pulse, Transition
 from neuromorph.network import Encoding, network_folders
 from neuromorph.training.lossaware import LOSS_AWARE, TWO_SCALES
 
@@ -56,7 +56,7 @@ Method = Literal[
     "laq_log",
 ]
 METHODS: dict[Method, tuple[int, ...]] = {  # method -> N1 that it can make
-    "dst": tuple(range(MAX_N + 1)),
+    "dst": tuple(range(MAX_TRAINED_N + 1)),
     "sign": (0,),
     "stochastic": (0,),
     "bwn": (0,),
@@ -66,13 +66,13 @@ METHODS: dict[Method, tuple[int, ...]] = {  # method -> N1 that it can make
     "lat_approx": (1,),
     "lat2_exact": (1,),
     "lat2_approx": (1,),
-    "laq_linear": tuple(range(2, MAX_N + 1)),
-    "laq_log": tuple(range(2, MAX_N + 1)),
+    "laq_linear": tuple(range(2, MAX_TRAINED_N + 1)),
+    "laq_log": tuple(range(2, MAX_TRAINED_N + 1)),
 }
 assert tuple(METHODS) == get_args(Method)
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
-_Space = Annotated[int, msgspec.Meta(ge=0, le=MAX_N)]
+_Space = Annotated[int, msgspec.Meta(ge=0, le=MAX_TRAINED_N)]
 _Beta = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _Positive = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 _Rate = Annotated[float, msgspec.Meta(ge=0, le=1e6)]

@@ -76,10 +76,10 @@ def test_weights_that_are_refused(weights, n, problem):
 @pytest.mark.parametrize(
     ("n", "problem"),
     [
-        (9, "N of Z_N is 9; it must be from 0 to 8"),
-        (-1, "N of Z_N is -1; it must be from 0 to 8"),
-        (1.5, "N of Z_N is 1.5; it must be an integer from 0 to 8"),
-        (True, "N of Z_N is True; it must be an integer from 0 to 8"),
+        (17, "N of Z_N is 17; it must be from 0 to 16"),
+        (-1, "N of Z_N is -1; it must be from 0 to 16"),
+        (1.5, "N of Z_N is 1.5; it must be an integer from 0 to 16"),
+        (True, "N of Z_N is True; it must be an integer from 0 to 16"),
     ],
 )
 def test_spaces_that_are_refused(n, problem):

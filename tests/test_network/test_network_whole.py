@@ -166,7 +166,7 @@ IMAGE = Conv2d(name="image", weights=ones(2, 1, 3, 3))
         (
             [A, "relu", Readout()],
             (3,),
-            "str is not a layer; use Linear, Conv2d, MaxPool2d, Concat, Flatten, Threshold, "
+            "str is not a layer; use Linear, Conv2d, MaxPool2d, Concat, Flatten, Threshold, Requantize, "
             "Readout",
         ),
         ([Readout()], (3,), "at the start a Linear or Conv2d must follow, not Readout"),
@@ -190,16 +190,16 @@ IMAGE = Conv2d(name="image", weights=ones(2, 1, 3, 3))
             (3,),
             "after layer 'a' a Linear or Conv2d must follow, not MaxPool2d",
         ),
-        ([A, B, Readout()], (3,), "layer 'a' must be followed by Threshold or Readout, not Linear"),
+        ([A, B, Readout()], (3,), "layer 'a' must be followed by Threshold, Requantize or Readout, not Linear"),
         (
             [A, Flatten(), Readout()],
             (3,),
-            "layer 'a' must be followed by Threshold or Readout, not Flatten",
+            "layer 'a' must be followed by Threshold, Requantize or Readout, not Flatten",
         ),
         (
             [A, MaxPool2d(size=1), MaxPool2d(size=1), Readout()],
             (3,),
-            "layer 'a' must be followed by Threshold or Readout, not MaxPool2d",
+            "layer 'a' must be followed by Threshold, Requantize or Readout, not MaxPool2d",
         ),
         (
             [A, Readout(), Readout()],
@@ -314,8 +314,9 @@ def test_layers_that_do_not_fit(layers, shape, sentence):
 
 def test_sums_that_could_leave_32_bits():
     def deep(fan_in):
+        hidden = [Linear(name="a", weights=np.full((1, fan_in), -128), n=8), ternary(1)]
         return network(
-            [Linear(name="a", weights=np.full((1, fan_in), -128), n=8), Readout()],
+            [*hidden, Linear(name="b", weights=[[1]]), Readout()],
             shape=(fan_in,),
             encoding="graded",
             bits=12,

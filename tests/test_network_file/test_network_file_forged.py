@@ -21,9 +21,7 @@ from network_file_kit import (
 )
 
 from neuromorph.errors import NetworkError
-from neuromorph.network import (
-    load_network,
-)
+from neuromorph.network import Requantize, load_network
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,8 +57,28 @@ def drop(position):
     return change
 
 
-def only(weights, n, **settings):
-    """A file of one linear layer."""
+def rounded(**fields):
+    """The first threshold of the sample becomes a requantization, right but for ``fields``."""
+
+    def change(forged):
+        right = {"kind": "requantize", "n": 2, "shift": 3, "limits": [-1, 2]}
+        forged.header["layers"][2] = {**right, **fields}
+        del forged.tensors["2.thresholds"]
+        forged.set("2.offsets", "I64", [4, -(2**40)])
+
+    return change
+
+
+def test_a_requantization_in_the_place_of_thresholds_is_read(tmp_path, sample_bytes):
+    path = tmp_path / "n.safetensors"
+    path.write_bytes(forge(sample_bytes, rounded()))
+    (layer,) = (x for x in load_network(path).layers if isinstance(x, Requantize))
+    assert (layer.n, layer.shift, layer.limits) == (2, 3, (-1, 2))
+    assert layer.offsets.tolist() == [4, -(2**40)]
+
+
+def only(weights, n, *, fires=False, **settings):
+    """A file of one linear layer, read out, or of one that fires before another."""
 
     def change(forged):
         code = np.asarray(weights) + (1 if n == 0 else 2 ** (n - 1))
@@ -76,6 +94,12 @@ def only(weights, n, **settings):
         linear = {"kind": "linear", "name": "a", "n": n, "shape": list(code.shape)}
         forged.header["layers"] = [linear, {"kind": "readout"}]
         forged.tensors = {}
+        if fires:
+            after = {"kind": "linear", "name": "b", "n": 1, "shape": [1, 1]}
+            forged.header["layers"][1:1] = [{"kind": "threshold", "n": 1}, after]
+            forged.set("1.thresholds", "I32", [[0, 1]])
+            forged.set("1.directions", "I8", [1])
+            forged.set("2.weights", "U8", [2])
         forged.set("0.weights", "U8", list(number.to_bytes(size, "little")))
 
     return change
@@ -164,10 +188,6 @@ BROKEN = {
             tensor("x" * 33, "U8", [0]),
             r"^a tensor's name has 33 characters; no network has that$",
         ),
-        (
-            tensor("2.thresholds", "I64", np.zeros((2, 4))),
-            r"^tensor '2\.thresholds' has dtype I64, which no network holds$",
-        ),
         (tensor("7.scale", "F16", [1, 1]), r"^tensor '7\.scale' has dtype F16, which no"),
         (tensor("7.scale", "F32", []), r"^tensor '7\.scale' is empty or has more than two axes$"),
         (tensor("7.scale", "F32", [[[1, 1]]]), r"^tensor '7\.scale' is empty or has more"),
@@ -233,7 +253,7 @@ BROKEN = {
         (entry(shape=[1, 1, 5, 5]), r"^header is malformed: .*\$\.input\.shape"),
         (entry(thresholds=[0, 2**31]), r"^header is malformed: .*\$\.input\.thresholds"),
         (entry(thresholds=[0]), r"^header is malformed: .*\$\.input\.thresholds"),
-        (layer(0, n=9), r"^header is malformed: .*\$\.layers\[0\]\.n"),
+        (layer(0, n=17), r"^header is malformed: .*\$\.layers\[0\]\.n"),
         (layer(0, n=-1), r"^header is malformed: .*\$\.layers\[0\]\.n"),
         (layer(0, n=True), r"^header is malformed: .*\$\.layers\[0\]\.n"),
         (layer(0, n=None), r"^header is malformed: .*missing.*`n`"),
@@ -264,6 +284,10 @@ BROKEN = {
         (
             tensor("2.thresholds", "F32", np.zeros((2, 4))),
             r"^tensor '2\.thresholds' is F32; it must be I32$",
+        ),
+        (
+            tensor("2.thresholds", "I64", np.zeros((2, 4))),
+            r"^tensor '2\.thresholds' is I64; it must be I32$",
         ),
         (tensor("2.directions", "U8", [1, 1]), r"^tensor '2\.directions' is U8; it must be I8$"),
         (tensor("7.scale", "I32", [1, 1]), r"^tensor '7\.scale' is I32; it must be F32$"),
@@ -345,7 +369,7 @@ BROKEN = {
     ],
     18: [
         (drop(0), r"^at the start a Linear or Conv2d must follow, not MaxPool2d$"),
-        (drop(2), r"^layer 'conv' must be followed by Threshold or Readout, not Flatten$"),
+        (drop(2), r"^layer 'conv' must be followed by Threshold, Requantize or Readout, not"),
         (drop(3), r"^layer 'hidden' is linear but gets an image of shape \[2, 3, 3\]; put Flatten"),
         (drop(4), r"^after layer 'conv' a Linear or Conv2d must follow, not Threshold$"),
         (drop(7), r"^the last layer must be Readout$"),
@@ -395,7 +419,7 @@ BROKEN = {
     ],
     21: [
         (
-            only(np.full((1, 4098), 128), 8, encoding="graded", bits=12),
+            only(np.full((1, 4098), 128), 8, fires=True, encoding="graded", bits=12),
             r"^layer 'a': a sum may reach 2148007680, beyond 32-bit integers$",
         ),
     ],
@@ -408,6 +432,27 @@ BROKEN = {
             entry(shape=[1, 2**15, 2**15]),
             r"^layer 'conv' has \d+ neurons; at most 2147483647 are possible$",
         ),
+    ],
+    25: [
+        (rounded(n=0), r"^requantize: Z_0 has no zero to round to; use Threshold$"),
+        (rounded(shift=53), r"^header is malformed: .*\$\.layers\[2\]\.shift"),
+        (rounded(limits=[0, 2**15]), r"^header is malformed: .*\$\.layers\[2\]\.limits"),
+        (rounded(limits=[0, 3]), r"^requantize: limits are \(0, 3\); need -2 <= low < high <= 2, "),
+        (rounded(limits=[1, 1]), r"^requantize: limits are \(1, 1\); need -2 <= low < high <= 2, "),
+        (both(rounded(), no_tensor("2.offsets")), r"^tensor '2\.offsets' is missing$"),
+        (
+            both(rounded(), tensor("2.offsets", "I32", [1, 2])),
+            r"^tensor '2\.offsets' is I32; it must be I64$",
+        ),
+        (
+            both(rounded(), tensor("2.offsets", "I64", [1, 2**52 + 1])),
+            r"^requantize: offsets reach beyond ±2\^52 = ±4503599627370496$",
+        ),
+        (
+            both(rounded(), tensor("2.offsets", "I64", [1, 2, 3])),
+            r"^requantize: directions must be 3 values of -1 or \+1, one a channel$",
+        ),
+        (layer(2, n=9), r"^threshold: Z_9 would take 512 thresholds a channel; use Requantize"),
     ],
 }
 
@@ -445,6 +490,6 @@ def test_the_largest_file_that_keeps_to_the_rules(tmp_path, sample_bytes):
     """One step inside the limits of rules 21 and 5 is taken."""
     path = tmp_path / "n.safetensors"
     path.write_bytes(
-        forge(sample_bytes, only(np.full((1, 4096), 128), 8, encoding="graded", bits=12))
+        forge(sample_bytes, only(np.full((1, 4096), 128), 8, fires=True, encoding="graded", bits=12))
     )
     assert load_network(path).layers[0].weights.min() == 128

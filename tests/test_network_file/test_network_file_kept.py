@@ -163,7 +163,7 @@ def test_later_minor_versions_are_read(tmp_path, sample_bytes, version):
 
 
 def test_what_a_later_version_adds_is_refused_by_name(tmp_path, sample_bytes):
-    newer = both(about(version="1.3"), layer(0, groups=2))
+    newer = both(about(version="1.5"), layer(0, groups=2))
     refused(
         tmp_path / "n",
         forge(sample_bytes, newer),
