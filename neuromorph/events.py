@@ -59,7 +59,7 @@ ACTIONS: dict[str, str] = {
     "state_write_bits": "accumulator bits written",
     "neuron_update_active": "neurons thresholded or read out after at least one event",
     "neuron_update_idle": "neurons thresholded or read out without any event",
-    "threshold_cmp": "comparisons of a sum with a threshold",
+    "threshold_cmp": "comparisons of a sum with a threshold; in fixed point three a neuron",
     "pool_cmp": "comparisons of levels in a max-pool",
     "popcount": "pairs of ±1 summed by an adder tree",
     "multiply": "multiplications of a weight and a level that may both exceed one",

@@ -82,9 +82,7 @@ def test_every_engine_gives_the_integers_of_the_oracle(seed, monkeypatch):
 def test_in_time(seed):
     network, rng, raw = case(seed, 3)
     mapping, encoded = random_mapping(network, rng), network.encode(raw)
-    fast, slow = (
-        engine.timed(mapping, encoded) for engine in (kernel_timed, reference_timed)
-    )
+    fast, slow = (engine.timed(mapping, encoded) for engine in (kernel_timed, reference_timed))
     check_tally(mapping, fast, run_oracle(network, raw))
     check_tally(mapping, slow, run_oracle(network, raw))
     assert fast.ticks == slow.ticks
@@ -249,7 +247,9 @@ def test_networks_that_are_refused():
     pooled = Requantize(offsets=[0], shift=1, limits=(0, 1), n=1)
     with pytest.raises(NetworkError, match="at the start a Linear or Conv2d must follow, not Max"):
         Network(name="n", input=entry, layers=[MaxPool2d(), *layers, pooled, *after])
-    with pytest.raises(NetworkError, match="learning takes layers with thresholds only; layer 'hid"):
+    with pytest.raises(
+        NetworkError, match="learning takes layers with thresholds only; layer 'hid"
+    ):
         tiny().check_plain("learning")
 
 

@@ -2,7 +2,8 @@
 
     python verification/brian2.py [--networks 1000] [--compiled 3] [--seed 0]
 
-A case is a random network of all layer kinds, spaces and input encodings on
+A case is a random network of all layer kinds, spaces and input encodings (every third
+of fixed point up to 16 bits) on
 random samples: outputs and the levels of every neuron out of Brian2's
 ``numpy`` target must be those of the ``count`` mode on a random chip.  The
 first ``--compiled`` networks also run in the targets ``cython`` and
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import brian2
 
 import neuromorph as nm
-from networks import random_mapping, random_network, random_samples
+from networks import random_fixed, random_mapping, random_network, random_samples
 from neuromorph.interop import to_brian2
 
 
@@ -62,7 +63,7 @@ def main():
     for case in range(arguments.networks):
         seed = arguments.seed + case
         rng = np.random.default_rng([seed, 99])
-        network = random_network(seed)
+        network = (random_fixed if case % 3 == 0 else random_network)(seed)
         raw = random_samples(network, rng, 5)
         ours = nm.simulate(random_mapping(network, rng), raw)
         targets = ["numpy"]

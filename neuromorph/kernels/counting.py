@@ -235,8 +235,7 @@ def neuron_counts(
     batch = len(inputs)
     levels = [np.empty((batch, s.outputs), s.levels.dtype) for s in network.stages if s.levels]
     found = [
-        (_empty_sums(batch, s), np.empty((batch, s.neurons), np.int32))
-        for s in network.stages
+        (_empty_sums(batch, s), np.empty((batch, s.neurons), np.int32)) for s in network.stages
     ]
     for cut in _blocks(batch, 1):
         results = []

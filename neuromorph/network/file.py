@@ -111,9 +111,7 @@ class _Readout(msgspec.Struct, forbid_unknown_fields=True, tag="readout", tag_fi
     pass
 
 
-_Layer = (
-    _Linear | _Conv2d | _MaxPool2d | _Concat | _Flatten | _Threshold | _Requantize | _Readout
-)
+_Layer = _Linear | _Conv2d | _MaxPool2d | _Concat | _Flatten | _Threshold | _Requantize | _Readout
 
 
 class _Header(msgspec.Struct, forbid_unknown_fields=True):

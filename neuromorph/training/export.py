@@ -105,8 +105,9 @@ def export(
             exact, head = EXACT_SUM, fold_threshold(stage, unit)
         if reach > exact:
             raise NetworkError(
-                f"layer {stage.name!r}: a sum may reach {reach}, and torch, in which the network "
-                f"was trained, is exact up to {exact} here; use fewer inputs, bits or levels"
+                f"layer {stage.name!r}: a sum may reach {reach}; "
+                f"float{32 if exact == EXACT_SUM else 64}, in which torch makes it, is exact up to "
+                f"{exact}; use fewer inputs, bits or levels"
             )
         if isinstance(stage.synapses, DiscreteLinear):
             if is_image:

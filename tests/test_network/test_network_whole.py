@@ -190,7 +190,11 @@ IMAGE = Conv2d(name="image", weights=ones(2, 1, 3, 3))
             (3,),
             "after layer 'a' a Linear or Conv2d must follow, not MaxPool2d",
         ),
-        ([A, B, Readout()], (3,), "layer 'a' must be followed by Threshold, Requantize or Readout, not Linear"),
+        (
+            [A, B, Readout()],
+            (3,),
+            "layer 'a' must be followed by Threshold, Requantize or Readout, not Linear",
+        ),
         (
             [A, Flatten(), Readout()],
             (3,),

@@ -490,6 +490,8 @@ def test_the_largest_file_that_keeps_to_the_rules(tmp_path, sample_bytes):
     """One step inside the limits of rules 21 and 5 is taken."""
     path = tmp_path / "n.safetensors"
     path.write_bytes(
-        forge(sample_bytes, only(np.full((1, 4096), 128), 8, fires=True, encoding="graded", bits=12))
+        forge(
+            sample_bytes, only(np.full((1, 4096), 128), 8, fires=True, encoding="graded", bits=12)
+        )
     )
     assert load_network(path).layers[0].weights.min() == 128
