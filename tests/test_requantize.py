@@ -247,9 +247,7 @@ def test_networks_that_are_refused():
     pooled = Requantize(offsets=[0], shift=1, limits=(0, 1), n=1)
     with pytest.raises(NetworkError, match="at the start a Linear or Conv2d must follow, not Max"):
         Network(name="n", input=entry, layers=[MaxPool2d(), *layers, pooled, *after])
-    with pytest.raises(
-        NetworkError, match="learning takes layers with thresholds only; layer 'hid"
-    ):
+    with pytest.raises(NetworkError, match="learning takes layers with thresholds only; layer"):
         tiny().check_plain("learning")
 
 

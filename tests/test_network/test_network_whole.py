@@ -166,8 +166,8 @@ IMAGE = Conv2d(name="image", weights=ones(2, 1, 3, 3))
         (
             [A, "relu", Readout()],
             (3,),
-            "str is not a layer; use Linear, Conv2d, MaxPool2d, Concat, Flatten, Threshold, Requantize, "
-            "Readout",
+            "str is not a layer; use Linear, Conv2d, MaxPool2d, Concat, Flatten, Threshold, "
+            "Requantize, Readout",
         ),
         ([Readout()], (3,), "at the start a Linear or Conv2d must follow, not Readout"),
         (
