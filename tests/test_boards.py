@@ -306,7 +306,11 @@ PORTS = '[ports]\ntiles = {}\nrate = {{ value = {}, kind = "design", source = "w
         ("[[2, 3], [2, 3]]", 1, "ports.tiles names tile 2,3 twice; name each port once"),
         ("[]", 1, "ports.tiles is empty; name a tile, or leave the table out"),
         ("[[0, 0]]", 0, "ports.rate is 0; it must be 1 to 1048576"),
-        ("[[0, 0, 1]]", 1, "Expected `array` of length 2, got 3 - at `$.ports.tiles[0]`"),
+        (
+            "[[0, 0, 1]]",
+            1,
+            "ports.tiles[0] is [0, 0, 1]; it must be a list of 2, each a whole number",
+        ),
     ],
 )
 def test_ports_that_cannot_be(tiles, rate, says, tmp_path):
@@ -344,7 +348,7 @@ def test_a_board_file(tmp_path):
         (
             "columns = { value = 2,",
             "colums = { value = 2,",
-            "unknown field `colums` - at `$.board`",
+            "unknown key 'board.colums'; keys of board are columns, rows, hop, link, link_bits",
         ),
         (
             "columns = { value = 2,",

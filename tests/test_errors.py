@@ -124,9 +124,9 @@ def doors():
             "prices is a str, not a Prices; give load_prices",
         ),
         "network": (lambda: nm.load_network(None), "network is None; give a name or a path"),
-        "chip": (lambda: nm.load_chip(3), "chip is 3; give a name or a path"),
+        "chip": (lambda: nm.load_chip(3), "chip file is 3; give a name or a path"),
         "price file": (lambda: nm.load_prices([]), r"price file is \[\]; give a name or a path"),
-        "long name": (lambda: nm.load_prices("x" * 9999), "cannot read price file 'xxx"),
+        "long name": (lambda: nm.load_prices("x" * 9999), "cannot read price file xxx"),
         "trace": (lambda: nm.Trace(5), "trace is 5; give a name or a path"),
         "interval": (
             lambda: nm.estimate_energy(run.counts, prices, interval_s=1e308),

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "neuromorph"
 # trace knows no runs.
 ROWS = [
     {"errors"},
-    {"levels", "draws", "workers", "writing"},
+    {"levels", "draws", "workers", "writing", "toml"},
     {"events", "packing", "data", "canvas"},
     {"network", "chip", "fetch"},
     {"mapping", "plasticity"},

@@ -71,7 +71,10 @@ def test_bad_axes_are_refused(text, sentence):
     [
         ([("activation.q", [1])], "sweep key 'activation.q' is no key of a recipe"),
         ([("layers.0.features", [1])], "sweep key 'layers.0.features' is no key of a recipe"),
-        ([("activation.r", [0.5, -1.0])], "key 'activation.r': expected `float` >= 0"),
+        (
+            [("activation.r", [0.5, -1.0])],
+            "activation.r is -1.0; it must be a number, at least 0 and below 1,000",
+        ),
         ([("activation.r", [0.5]), ("activation.r", [0.6])], "the sweep names a key twice"),
         ([("training.batch", list(range(2, 1003)))], "has 1001 combinations; at most 1000"),
     ],

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from neuromorph.chip.keys import KEYS, LISTS, TABLES, ChipFile, Fact
 from neuromorph.chip.model import Chip
-from neuromorph.errors import ChipError, check_path
+from neuromorph.errors import ChipError
+from neuromorph.toml import checked, preset_names, read_toml
 
 __all__ = ["PRESETS", "list_chips", "load_chip"]
 
 PRESETS = Path(__file__).parents[1] / "presets" / "chips"
-MAX_FILE_BYTES = 1 << 20
 
 
 def list_chips() -> list[str]:
     """Names of the presets."""
-    return sorted(p.stem for p in PRESETS.glob("*.toml"))
+    return preset_names(PRESETS)
 
 
 def load_chip(name: str | os.PathLike[str]) -> Chip:
@@ -47,42 +44,25 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
     >>> load_chip("gxnor45").cores
     256
     """
-    check_path(name, "chip", ChipError)
-    path = Path(name)
+    path, text, data = read_toml(name, "chip", "chip file", presets=PRESETS, error=ChipError)
     try:
-        if not path.is_file():
-            if str(name) not in list_chips():
-                raise ChipError(
-                    f"no chip {str(name)!r}: no such file; presets are {', '.join(list_chips())}"
-                )
-            path = PRESETS / f"{name}.toml"
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ChipError(f"{path} has {size} bytes; a chip file has at most {MAX_FILE_BYTES}")
-        text = path.read_bytes().decode()
-        data = tomllib.loads(text)
-        if not data:
-            raise ChipError(f"{path} is empty")
-        parsed = msgspec.convert(data, ChipFile)
-    except OSError as error:  # also a name too long, or a folder that may not be entered
-        raise ChipError(f"cannot read chip file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ChipError(f"{path} is not a TOML file: {error}") from None
-    except msgspec.ValidationError as error:
+        parsed = checked(data, ChipFile, ChipError)
+        if parsed.ports is not None and not parsed.ports.tiles:
+            raise ChipError("ports.tiles is empty; name a tile, or leave the table out")
+        return _chip(parsed, _facts(data), text)
+    except ChipError as error:
         raise ChipError(f"{path}: {error}") from None
-    facts = {
-        f"{table}.{key}": msgspec.convert(entry, Fact)
+
+
+def _facts(data: dict[str, Any]) -> dict[str, Fact]:
+    """Every number with its evidence, by dotted key."""
+    return {
+        f"{table}.{key}": checked(entry, Fact, ChipError, f"{table}.{key}")
         for table in TABLES
         if table in data
         for key, entry in data[table].items()
         if key not in LISTS
     }
-    try:
-        if parsed.ports is not None and not parsed.ports.tiles:
-            raise ChipError("ports.tiles is empty; name a tile, or leave the table out")
-        return _chip(parsed, facts, text)
-    except ChipError as error:
-        raise ChipError(f"{path}: {error}") from None
 
 
 def _chip(file: ChipFile, facts: dict[str, Fact], text: str) -> Chip:

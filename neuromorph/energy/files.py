@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 
@@ -19,12 +18,12 @@ from neuromorph.energy.prices import (
     SramPoint,
     band,
 )
-from neuromorph.errors import PriceError, check_path
+from neuromorph.errors import PriceError
+from neuromorph.toml import checked, preset_names, read_toml
 
 __all__ = ["list_prices", "load_prices"]
 
 PRESETS = Path(__file__).parents[1] / "presets" / "prices"
-MAX_FILE_BYTES = 1 << 20
 
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Positive = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
@@ -76,12 +75,9 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     free: dict[str, str] = {}
 
 
-_T = TypeVar("_T")
-
-
 def list_prices() -> list[str]:
     """Names of the presets."""
-    return sorted(p.stem for p in PRESETS.glob("*.toml"))
+    return preset_names(PRESETS)
 
 
 def load_prices(name: str | os.PathLike[str]) -> Prices:
@@ -108,43 +104,15 @@ def load_prices(name: str | os.PathLike[str]) -> Prices:
     >>> load_prices("horowitz45").node_nm
     45.0
     """
-    check_path(name, "price file", PriceError)
-    path = Path(name)
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError) as error:  # a name too long, a zero byte in it
-        raise PriceError(f"cannot read price file {str(path)!r}: {error}") from None
-    if not is_file:
-        if str(name) not in list_prices():
-            raise PriceError(
-                f"no prices {str(name)!r}: no such file; presets are {', '.join(list_prices())}"
-            )
-        path = PRESETS / f"{name}.toml"
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise PriceError(f"{path}: a price file has at most {MAX_FILE_BYTES} bytes")
-        text = path.read_bytes().decode()
-        data = tomllib.loads(text)
-    except OSError as error:
-        raise PriceError(f"cannot read price file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PriceError(f"{path} is not a TOML file: {error}") from None
+    path, text, data = read_toml(name, "prices", "price file", presets=PRESETS, error=PriceError)
     try:
         return _prices(data, text)
     except PriceError as error:
         raise PriceError(f"{path}: {error}") from None
 
 
-def _convert(data: object, kind: type[_T], key: str) -> _T:
-    """Strict conversion; the message starts with the dotted key."""
-    try:
-        return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
-        raise PriceError(f"{key}: {error}" if key else str(error)) from None
-
-
 def _prices(data: dict[str, Any], text: str) -> Prices:
-    file = _convert(data, _File, "")
+    file = checked(data, _File, PriceError)
     return Prices(
         name=file.name,
         description=file.description,
@@ -171,7 +139,7 @@ def _known_part(part: str) -> bool:
 
 
 def _price(data: object, name: str, key: str) -> Price:
-    entry = _convert(data, _Entry, key)
+    entry = checked(data, _Entry, PriceError, key)
     low, high = band(entry.value, entry.low, entry.high, entry.kind)
     try:
         return Price(
@@ -193,10 +161,10 @@ def _price(data: object, name: str, key: str) -> Price:
 
 
 def _sram(data: dict[str, Any]) -> SramModel:
-    sram = _convert(data, _Sram, "sram")
+    sram = checked(data, _Sram, PriceError, "sram")
     points = []
     for i, item in enumerate(sram.points):
-        point = _convert(item, _Point, f"sram.points[{i}]")
+        point = checked(item, _Point, PriceError, f"sram.points[{i}]")
         low, high = band(point.value, point.low, point.high, sram.kind)
         try:
             points.append(

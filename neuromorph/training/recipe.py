@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -20,6 +18,7 @@ from neuromorph.data import DATA_NAMES, Dataset, load_data
 from neuromorph.errors import RecipeError
 from neuromorph.levels import MAX_TRAINED_N, Pulse, Transition
 from neuromorph.network import Encoding, network_folders
+from neuromorph.toml import checked, parse_toml
 from neuromorph.training.lossaware import LOSS_AWARE, TWO_SCALES
 
 __all__ = [
@@ -76,7 +75,12 @@ _Space = Annotated[int, msgspec.Meta(ge=0, le=MAX_TRAINED_N)]
 _Beta = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _Positive = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 _Rate = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9_-]{1,64}$", description="text of 1 to 64 letters, digits, - or _"
+    ),
+]
 
 
 Schedule = Literal["quadratic", "linear", "constant", "exponential"]  # see `factor`
@@ -413,11 +417,7 @@ def parse_recipe(text: str) -> Recipe:
     RecipeError
         Not TOML, an unknown key, a wrong type or value; names the key.
     """
-    try:
-        plain = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"this is not valid TOML: {error}") from None
-    return parse_recipe_dict(plain)
+    return parse_recipe_dict(parse_toml(text, RecipeError))
 
 
 def parse_recipe_dict(plain: dict[str, Any]) -> Recipe:
@@ -428,13 +428,7 @@ def parse_recipe_dict(plain: dict[str, Any]) -> Recipe:
     RecipeError
         An unknown key, a wrong type or value; names the key.
     """
-    try:
-        return msgspec.convert(plain, Recipe)
-    except msgspec.ValidationError as error:
-        cause = error.__cause__
-        raise RecipeError(
-            str(cause) if isinstance(cause, RecipeError) else _phrase(error)
-        ) from None
+    return checked(plain, Recipe, RecipeError)
 
 
 def _find(name: str | os.PathLike[str]) -> Path:
@@ -448,16 +442,3 @@ def _find(name: str | os.PathLike[str]) -> Path:
         return found[str(name)]
     known = ", ".join(sorted(found)) or "none"
     raise RecipeError(f"no recipe {str(name)!r}: no such file or folder; known names: {known}")
-
-
-def _phrase(error: msgspec.ValidationError) -> str:
-    """msgspec's message as '<key>: <what is wrong>'."""
-    text, _, place = str(error).partition(" - at `")
-    place = place.rstrip("`").removeprefix("$").lstrip(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
-    if unknown:
-        return f"unknown key {'.'.join(filter(None, (place, unknown[1])))!r}"
-    absent = re.fullmatch(r"Object missing required field `(.*)`", text)
-    if absent:
-        return f"key {'.'.join(filter(None, (place, absent[1])))!r} is missing"
-    return f"key {place!r}: {text[:1].lower()}{text[1:]}" if place else text

@@ -120,19 +120,20 @@ def test_a_flipped_bit_in_text_is_another_text_or_refused(kind):
 def test_unknown_keys():
     chip = (PRESETS / "gxnor45.toml").read_text(encoding="utf-8")
     Path("chip.toml").write_text("colour = 3\n" + chip, encoding="utf-8")
-    assert bad("chips", "chip.toml") == "chip.toml: Object contains unknown field `colour`"
+    unknown = "unknown key 'colour'; keys here are name, description, "
+    assert bad("chips", "chip.toml").startswith(f"chip.toml: {unknown}")
     prices = (PRICE_PRESETS / "horowitz45.toml").read_text(encoding="utf-8")
     Path("prices.toml").write_text("colour = 3\n" + prices, encoding="utf-8")
-    assert bad("energy", "prices", "prices.toml") == (
-        "prices.toml: Object contains unknown field `colour`"
-    )
+    assert bad("energy", "prices", "prices.toml").startswith(f"prices.toml: {unknown}")
 
 
 def test_unknown_recipe_key():
     pytest.importorskip("torch", reason="torch is not installed")
     recipe = NETWORK_FILE.with_name("recipe.toml").read_text(encoding="utf-8")
     Path("recipe.toml").write_text("colour = 3\n" + recipe, encoding="utf-8")
-    assert "colour" in bad("train", "recipe.toml")
+    assert bad("train", "recipe.toml").startswith(
+        "recipe.toml: unknown key 'colour'; keys here are"
+    )
     assert not Path("trained").exists()
 
 
