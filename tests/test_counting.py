@@ -26,6 +26,7 @@ from neuromorph.errors import MappingError, NetworkError, SimulationError
 from neuromorph.kernels import counting
 from neuromorph.kernels.costs import Costs
 from neuromorph.mapping import COUNTED, map_network
+from neuromorph.mapping.products import exact_float, product
 from neuromorph.network import Conv2d, Flatten, Input, Linear, Network, Readout, Threshold
 
 
@@ -189,6 +190,24 @@ def test_vectors_of_more_spikes_than_sixteen_bits_hold():
     found = counting.count(mapping, levels).counted
     assert found["spike_out"][:, 0].tolist() == [2**16 + 3, 2**15 + 2]
     assert found["fetched"][:, 1].tolist() == [2**16 + 3, 2**15 + 2]
+
+
+def test_products_in_pieces_are_exact():
+    rng = np.random.default_rng(0)
+    for rows, inner, columns in (
+        (0, 3, 2),
+        (1, 5, 2),
+        (700, 784, 7),
+        (513, 3000, 2),
+        (40, 9000, 9),
+    ):
+        a, b = rng.integers(0, 9, (rows, inner)), rng.integers(0, 30, (inner, columns))
+        dtype = exact_float(9 * 30 * inner)
+        found = product(a.astype(dtype), b.astype(dtype))
+        assert found.dtype == dtype
+        assert np.array_equal(found, a @ b), (rows, inner, columns)
+    assert exact_float(2**24 - 1) == np.float32
+    assert exact_float(2**24) == np.float64
 
 
 def test_packets_of_no_samples():

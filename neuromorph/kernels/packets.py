@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from neuromorph.events import HOPS
 from neuromorph.mapping import Mapping
-from neuromorph.mapping.hearing import exact_float
+from neuromorph.mapping.products import exact_float, product
 from neuromorph.mapping.slices import Range
 
 __all__ = ["count_packets"]
@@ -58,7 +58,7 @@ class _Source:
         if len(self.costs) == 1:
             found = np.outer(here.sum(axis=1), self.costs)
         else:
-            found = here @ self.costs
+            found = product(here, self.costs)
         return found.astype(np.int64) + self.token
 
 
@@ -125,7 +125,7 @@ def _joined(fetch: Array, spikes: _Spikes) -> tuple[Array, Array]:
     neurons = spikes.single.shape[1]
     dtype = exact_float(neurons * spikes.most * int(fetch.max(initial=0)))
     here = spikes.added_up(0, neurons, len(fetch), dtype)
-    found = here @ np.hstack([fetch > 0, fetch]).astype(dtype)
+    found = product(here, np.hstack([fetch > 0, fetch]).astype(dtype))
     arrived, fetched = np.hsplit(found.astype(np.int64), 2)
     return arrived, fetched
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorph.mapping.products import exact_float, product
 from neuromorph.mapping.slices import Range, Slice, tap_counts
 from neuromorph.network import Stage
 
-__all__ = ["Hearing", "exact_float"]
+__all__ = ["Hearing"]
 
 Ints = NDArray[np.int64]
 
@@ -67,8 +68,9 @@ class Hearing:
             for runs in (self.rows, self.columns)
         )
         for part, image in enumerate(images):
-            across = (image.reshape(-1, width) @ columns.T).reshape(batch, height, len(columns))
-            sums = across.swapaxes(1, 2).reshape(-1, height) @ rows.T
+            across = product(image.reshape(-1, width), columns.T)
+            across = across.reshape(batch, height, len(columns)).swapaxes(1, 2)
+            sums = product(across.reshape(-1, height), rows.T)
             sums = sums.reshape(batch, 2, len(self.columns), 2, len(self.rows))
             place = np.flatnonzero(self._part_of == part)
             column, row = self._column_of[place], self._row_of[place]
@@ -95,11 +97,6 @@ class Hearing:
         (part_of, _), (row_of, ys), (column_of, xs) = axes
         which = (part_of[:, None, None] * len(ys) + row_of[:, None]) * len(xs) + column_of
         return which.ravel(), sets
-
-
-def exact_float(largest: int) -> np.dtype[Any]:
-    """The floating type in which integers that never add up to more than this are exact."""
-    return np.dtype(np.float32 if largest < 2**24 else np.float64)
 
 
 def _runs(stage: Stage, axis: int, sums: list[Range]) -> tuple[Ints, Ints]:
