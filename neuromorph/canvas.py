@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neuromorph.errors import MissingDependencyError, NeuromorphError
-from neuromorph.writing import write_whole
+from neuromorph.writing import check_ending, write_whole
 
 __all__ = ["blank_figure", "save_png"]
 
@@ -42,8 +42,9 @@ def save_png(
     Raises
     ------
     NeuromorphError
-        Of the type ``error``: the file cannot be written.
+        Of the type ``error``: the name does not end in ``.png``, or the file cannot be written.
     """
+    check_ending(path, (".png",), error)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=dpi, metadata={"Software": None})
     return write_whole(path, data.getvalue(), error, "picture")

@@ -1,4 +1,4 @@
-"""Write a file that appears under its name only when it is whole."""
+"""Write a file that appears under its name only when it is whole; endings of pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from pathlib import Path
 
 from neuromorph.errors import NeuromorphError
 
-__all__ = ["write_whole"]
+__all__ = ["check_ending", "write_whole"]
+
+
+def check_ending(
+    path: str | os.PathLike[str], endings: tuple[str, ...], error: type[NeuromorphError]
+) -> None:
+    """Raise ``error`` in one sentence if a picture has an ending of another format."""
+    own = Path(path).suffix
+    if own.lower() not in endings:
+        ends = f"ends in {own!r}" if own else "has no ending"
+        raise error(f"{path} {ends}; this picture is drawn as {' or '.join(endings)}")
 
 
 def write_whole(

@@ -286,6 +286,13 @@ def test_picture_of_a_refused_report(tmp_path: Path) -> None:
     assert refused().plot(tmp_path / "energy.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_that_is_no_png(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    with pytest.raises(PriceError, match=r"energy\.svg ends in '\.svg'; .* is drawn as \.png$"):
+        whole().plot(tmp_path / "energy.svg")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_to_draw(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     with pytest.raises(PriceError, match="nothing was priced, so there is nothing to plot"):

@@ -90,6 +90,9 @@ def test_pictures_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SimulationError, match="cannot write picture"):
         draw_mapping(mapping, tmp_path / "file" / "map.svg")
+    says = r"map\.jpg ends in '\.jpg'; this picture is drawn as \.svg or \.png$"
+    with pytest.raises(SimulationError, match=says):
+        draw_mapping(mapping, tmp_path / "map.jpg")
     with pytest.raises(MappingError, match="traffic names 'fc9', which sends nothing"):
         draw_mapping(mapping, tmp_path / "map.svg", traffic={"fc9": 1})
 

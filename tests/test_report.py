@@ -156,14 +156,17 @@ def test_long_names_are_cut(tmp_path):
 def test_labels_that_do_not_fit(tmp_path):
     run = run_of()
     report = nm.estimate_energy(run.counts, nm.load_prices("horowitz45"))
+    with pytest.raises(SimulationError, match=r"run\.png ends in '\.png'; .* drawn as \.svg$"):
+        draw_run(run, report, tmp_path / "run.png")
     with pytest.raises(SimulationError, match="need 6 integers"):
         draw_run(run, report, tmp_path / "run.svg", labels=[1])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
-    run = run_of()
+    run, folder = run_of(), tmp_path / "run.svg"
+    folder.mkdir()
     report = nm.estimate_energy(run.counts, nm.load_prices("horowitz45"))
     with pytest.raises(SimulationError, match=r"cannot write picture .*: Is a directory"):
-        draw_run(run, report, tmp_path)
-    assert list(tmp_path.parent.glob("*.partial")) == []
+        draw_run(run, report, folder)
+    assert list(tmp_path.iterdir()) == [folder]

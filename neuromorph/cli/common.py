@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from neuromorph.errors import NeuromorphError
+from neuromorph.writing import check_ending
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "NETWORK",
     "PRICES",
     "Group",
+    "Picture",
     "as_json",
     "check_outputs",
     "chip_option",
@@ -121,6 +123,19 @@ def workers_options(jobs: str) -> Callable[[Any], Any]:
         return click.option("--jobs", type=click.IntRange(min=1), help=jobs)(command)
 
     return add
+
+
+class Picture(click.Path):
+    """A picture to write; another ending than those it can have is refused at once."""
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+        self.endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        check_ending(value, self.endings, NeuromorphError)
+        return super().convert(value, param, ctx)
 
 
 class Group(click.Group):

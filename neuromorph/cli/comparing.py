@@ -12,6 +12,7 @@ import click
 
 from neuromorph.cli.common import (
     NETWORK,
+    Picture,
     as_json,
     check_outputs,
     chip_option,
@@ -56,7 +57,7 @@ SHOWN_POINTS = 20
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds an inference, for static power (default: the latency).",
 )
-@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw it as PNG.")
+@click.option("--picture", type=Picture(".png"), help="Draw it as PNG.")
 @as_json
 def compare(
     networks: tuple[str, ...],
@@ -112,7 +113,7 @@ def compare(
 )  # fmt: skip
 @workers_options("Processes; default one for each processor.")
 @click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Table of all points.")
-@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="PNG of them.")
+@click.option("--picture", type=Picture(".png"), help="PNG of them.")
 @as_json
 def sweep(
     networks: tuple[str, ...],

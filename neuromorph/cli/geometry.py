@@ -8,6 +8,7 @@ import click
 
 from neuromorph.cli.common import (
     NETWORK,
+    Picture,
     as_json,
     check_outputs,
     data_option,
@@ -33,9 +34,7 @@ __all__ = ["geometry"]
 @click.option(
     "--samples", type=click.IntRange(min=2), default=500, show_default=True, help="At most so many."
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG file for a picture."
-)
+@click.option("--out", type=Picture(".png"), help="PNG file for a picture.")
 @as_json
 def geometry(
     network: str,

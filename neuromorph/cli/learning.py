@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from neuromorph.cli.common import (
+    Picture,
     as_json,
     check_outputs,
     chip_option,
@@ -42,9 +43,7 @@ __all__ = ["learn_command"]
 @workers_options("Seeds learned side by side, a process each; default 1.")
 @chip_option
 @prices_option
-@click.option(
-    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the curves as PNG."
-)
+@click.option("--picture", type=Picture(".png"), help="Draw the curves as PNG.")
 @click.option(
     "--save",
     type=click.Path(path_type=Path, dir_okay=False),

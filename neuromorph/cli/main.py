@@ -18,6 +18,7 @@ from neuromorph.cli.common import (
     NETWORK,
     PRICES,
     Group,
+    Picture,
     as_json,
     check_outputs,
     chip_option,
@@ -76,7 +77,7 @@ main.add_command(report)
     help="Trace of a run of NETWORK; placement weighs ways with its spikes.",
 )
 @click.option(
-    "--picture", type=click.Path(path_type=Path), help="SVG or PNG file to draw the mesh in."
+    "--picture", type=Picture(".svg", ".png"), help="SVG or PNG file to draw the mesh in."
 )
 @as_json
 def map_command(
@@ -271,7 +272,7 @@ def energy_group() -> None:
     help="Seconds an inference, for static power (default: as recorded in timed mode).",
 )
 @click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Write the table.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it as PNG.")
+@click.option("--plot", type=Picture(".png"), help="Draw it as PNG.")
 @as_json
 def energy_reprice(
     file: Path,

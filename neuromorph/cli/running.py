@@ -9,6 +9,7 @@ import click
 
 from neuromorph.cli.common import (
     NETWORK,
+    Picture,
     as_json,
     check_outputs,
     chip_option,
@@ -103,9 +104,7 @@ def demo(out: Path, as_json: bool) -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds an inference, for static power (default: measured in timed mode).",
 )
-@click.option(
-    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the run as SVG."
-)
+@click.option("--picture", type=Picture(".svg"), help="Draw the run as SVG.")
 @workers_options("Processes that share the samples; default 1, whose threads use all processors.")
 @as_json
 def run(

@@ -10,6 +10,7 @@ import click
 
 from neuromorph.cli.common import (
     Group,
+    Picture,
     as_json,
     check_outputs,
     emit,
@@ -171,7 +172,7 @@ def trace_export(
 )
 @click.option(
     "--png",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Picture(".png"),
     help="Draw the main charts as PNG too; needs matplotlib.",
 )
 @prices_option

@@ -14,7 +14,7 @@ from neuromorph.chip import LINK_SIDES
 from neuromorph.errors import SimulationError
 from neuromorph.mapping import Mapping, Spikes, link_packets
 from neuromorph.report.drawing import Mesh, colour_of, short, template
-from neuromorph.writing import write_whole
+from neuromorph.writing import check_ending, write_whole
 
 __all__ = ["draw_mapping"]
 
@@ -41,8 +41,8 @@ def draw_mapping(
     ----------
     mapping : Mapping
     path : path
-        File to write, PNG if its name ends in ``.png`` (which needs
-        matplotlib), else SVG; it appears under its name only when it is whole.
+        File to write, ``.svg`` or ``.png`` (which needs matplotlib); it appears
+        under its name only when it is whole.
     traffic : Counts or dict, optional
         Spikes as :func:`neuromorph.map_network` takes them; without, every
         neuron sends one.
@@ -55,12 +55,13 @@ def draw_mapping(
     Raises
     ------
     SimulationError
-        The file cannot be written.
+        Another ending, or the file cannot be written.
     MappingError
         Traffic that is not of this network.
     MissingDependencyError
         A PNG without matplotlib.
     """
+    check_ending(path, (".svg", ".png"), SimulationError)
     mesh = Mesh.of(mapping.chip, mapping.slices, BOX, LARGEST_TILE, 0)
     pitch = mesh.side * (1 + GAP)
     load = link_packets(mapping, traffic)[: mesh.rows, : mesh.columns]

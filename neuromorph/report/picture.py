@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuromorph.energy import EnergyReport, format_joules
 from neuromorph.errors import SimulationError
 from neuromorph.report.drawing import Mesh, colour_of, how_many, scaled, short, template
-from neuromorph.writing import write_whole
+from neuromorph.writing import check_ending, write_whole
 
 if TYPE_CHECKING:
     from neuromorph.simulation import Run
@@ -65,8 +65,10 @@ def draw_run(
     Raises
     ------
     SimulationError
-        The file cannot be written, or labels that do not fit the run.
+        A name that does not end in ``.svg``, a file that cannot be written, or
+        labels that do not fit the run.
     """
+    check_ending(path, (".svg",), SimulationError)
     text = template("run.svg.jinja").render(
         title=short(f"{run.mapping.network.name} on {run.mapping.chip.name}", 80),
         facts=_facts(run, report, labels),

@@ -117,6 +117,30 @@ def test_a_flipped_bit_in_text_is_another_text_or_refused(kind):
     assert refused > 5
 
 
+BOTH = "this picture is drawn as .svg or .png"
+PNG, SVG = BOTH.replace(".svg or ", ""), BOTH.replace(" or .png", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "says"),
+    [
+        (("map", "nowhere"), "--picture", BOTH),
+        (("run", "nowhere"), "--picture", SVG),
+        (("compare", "nowhere"), "--picture", PNG),
+        (("sweep", "nowhere", "--over", "batch=1"), "--picture", PNG),
+        (("geometry", "nowhere"), "--out", PNG),
+        (("learn", "nowhere"), "--picture", PNG),
+        (("energy", "reprice", "nowhere"), "--plot", PNG),
+        (("report", "nowhere"), "--png", PNG),
+    ],
+)
+def test_pictures_of_another_kind_are_refused_before_any_work(command, option, says):
+    for name, ends in (("a.jpg", "ends in '.jpg'"), ("a", "has no ending")):
+        assert bad(*command, option, name) == f"{name} {ends}; {says}"
+    for ending in says.split("drawn as ")[1].split(" or "):
+        assert "nowhere" in bad(*command, option, f"a{ending.upper()}")
+
+
 def test_unknown_keys():
     chip = (PRESETS / "gxnor45.toml").read_text(encoding="utf-8")
     Path("chip.toml").write_text("colour = 3\n" + chip, encoding="utf-8")
