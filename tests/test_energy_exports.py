@@ -212,10 +212,11 @@ def test_csv_of_a_refused_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["to_csv", "plot"])
 def test_places_that_cannot_be_written(tmp_path: Path, method: str) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(PriceError, match=r"cannot write .*file/energy: "):
-        getattr(whole(), method)(tmp_path / "file" / "energy")
+    with pytest.raises(PriceError, match=r"cannot write .*file/energy\.png: "):
+        getattr(whole(), method)(tmp_path / "file" / "energy.png")
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(PriceError, match="cannot write "):
-        getattr(whole(), method)(tmp_path)
+        getattr(whole(), method)(tmp_path / "folder.png")
     assert list(tmp_path.glob("*.partial")) == []
 
 

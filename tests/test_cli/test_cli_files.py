@@ -283,21 +283,21 @@ def test_too_little_memory(monkeypatch):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--trace", "net.st"],
-        ["--picture", "net.st"],
+        ["--trace", "net.svg"],
+        ["--picture", "net.svg"],
         ["--data", "data.npz", "--trace", "data.npz"],
-        ["--trace", "both", "--picture", "both"],
-        ["--trace", "./x/../both", "--picture", "both"],
+        ["--trace", "both.svg", "--picture", "both.svg"],
+        ["--trace", "./x/../both.svg", "--picture", "both.svg"],
     ],
 )
 def test_an_output_never_replaces_what_the_command_reads_or_writes(
     arguments, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    save_network(nm.load_network("digits-gxnor"), "net.st")
+    save_network(nm.load_network("digits-gxnor"), "net.svg")  # a network under any name
     np.savez("data.npz", images=np.zeros((1, 1, 8, 8), np.uint8))
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    answer = CliRunner().invoke(main, ["run", "net.st", "--samples", "1", *arguments])
+    answer = CliRunner().invoke(main, ["run", "net.svg", "--samples", "1", *arguments])
     assert answer.exit_code == 2
     assert "is read or written by this command already; choose another name" in answer.stderr
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
