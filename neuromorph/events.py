@@ -62,7 +62,7 @@ ACTIONS: dict[str, str] = {
     "threshold_cmp": "comparisons of a sum with a threshold; in fixed point three a neuron",
     "pool_cmp": "comparisons of levels in a max-pool",
     "popcount": "pairs of ±1 summed by an adder tree",
-    "multiply": "multiplications of a weight and a level that may both exceed one",
+    "multiply": "multiplications, 8 × 8 bits each, where weight and level may both exceed one",
     "mac_float": "multiply-accumulates in float32, of a float baseline",
     "register_write_bits": "bits of sums or inputs written to registers",
     "act_read_bits": "bits of the input buffer read",

@@ -159,6 +159,26 @@ def test_it_is_the_threshold_of_even_steps():
     assert compares == [3 * 16, 3 * 3]  # a bias and two limits instead of 16 thresholds
 
 
+def test_wide_factors_take_several_multiplications():
+    rng = np.random.default_rng(6)
+    for weight_bits, level_bits, parts in (
+        (8, 8, 1),
+        (9, 9, 1),
+        (10, 9, 2),
+        (16, 9, 2),
+        (16, 12, 4),
+    ):
+        top = 2 ** (weight_bits - 1) - 1
+        weights = rng.integers(-top, top + 1, (4, 30))
+        layers = [Linear(name="a", weights=weights, n=weight_bits), Readout()]
+        entry = Input(shape=(30,), encoding="graded", bits=level_bits - 1)
+        network = Network(name="n", input=entry, layers=layers)
+        raw = rng.integers(-entry.maximum, entry.maximum + 1, (3, 30))
+        run = nm.simulate(map_network(network, roomy(nm.load_chip("gxnor45"))), raw)
+        events = np.count_nonzero(raw[:, None] * weights[None])
+        assert run.counts.total("multiply") == parts * events
+
+
 def test_z16_leaves_out_the_outermost():
     space = Levels(16)
     assert (space.unit, space.maximum, space.size, space.bits) == (32768, 32767, 65535, 16)

@@ -8,8 +8,8 @@ disagreeing pairs and events of every neuron, in every vector width and both
 orientations, against NumPy, popcount on packed planes, CSR scatter and torch
 (each case draws two of them).  Every tenth layer is a random network of all
 layer kinds and spaces instead, every second of these of fixed point up to 16 bits:
-sums, events and levels of every neuron against an oracle that shares no code with ours.  Prints a verdict; exit 1 at the first
-difference, with the seed that shows it.
+sums, events and levels of every neuron against an oracle that shares no code with ours.
+Prints a verdict; exit 1 at the first difference, with the seed that shows it.
 """
 
 import argparse

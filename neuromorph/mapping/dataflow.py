@@ -171,7 +171,7 @@ class _Rows:
         self.level_bits = each(lambda s, _: held[s.stage])
         self.gated = each(lambda s, stage: int(stage.weight_levels.has_zero))
         self.single = each(lambda s, stage: int(_factors(stage) == 0))
-        self.multiplied = each(lambda s, stage: int(_factors(stage) == 2))
+        self.multiplied = each(lambda s, stage: _multiplications(stage, held[s.stage]))
 
     @staticmethod
     def times(tally: Array, bits: list[Fraction], more: int) -> Array:
@@ -194,6 +194,13 @@ class _Rows:
                 pairs, key=lambda pc: weight / pc[0] + Fraction(level, pc[1])
             )
         return positions, channels
+
+
+def _multiplications(stage: Stage, level_bits: int) -> int:
+    """Multiplications of 8 × 8 bits, signs aside, in the product of a weight and a level."""
+    if _factors(stage) < 2:
+        return 0
+    return -(-(stage.weight_bits - 1) // 8) * -(-(level_bits - 1) // 8)
 
 
 def _factors(stage: Stage) -> int:
