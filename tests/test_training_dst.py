@@ -13,6 +13,8 @@ from neuromorph.errors import RecipeError
 from neuromorph.levels import Levels
 from neuromorph.training import DST, BatchNorm, DiscreteLinear, parameter_groups
 
+RULES = ["sgd", "momentum", "adam", "adamax", "shift_adamax"]
+
 
 def layer_and_optimizer(n=1, *, seed=3, **settings):
     torch.manual_seed(0)
@@ -27,7 +29,7 @@ def step(layer, optimizer, number):
     optimizer.step()
 
 
-@pytest.mark.parametrize("increments", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("increments", RULES)
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 def test_weights_stay_in_their_space(n, increments):
     layer, optimizer = layer_and_optimizer(n, increments=increments)
@@ -50,7 +52,7 @@ def test_sgd_step_is_levels_dst_with_keyed_draws():
         assert np.array_equal(layer.levels.numpy().ravel(), now)
 
 
-@pytest.mark.parametrize("increments", ["sgd", "momentum", "adam", "adam8"])
+@pytest.mark.parametrize("increments", [*RULES, "adam8"])
 def test_accumulated_gradients_are_those_of_one_batch(increments):
     """Small integers, so that both sums are exact."""
     rng = np.random.default_rng(1)
@@ -114,7 +116,7 @@ def test_state_bits_are_what_is_kept(increments, bits):
     assert sum(t.numel() * t.element_size() * 8 for t in tensors) == bits * layer.weight.numel()
 
 
-@pytest.mark.parametrize("increments", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("increments", RULES)
 def test_state_dict_round_trip(increments):
     layer, optimizer = layer_and_optimizer(increments=increments)
     for number in range(3):

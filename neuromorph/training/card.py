@@ -29,10 +29,12 @@ _CREDIT = {
     "16 … 19 test. Accuracies are of pixels",
 }
 _STATE = {
-    0: "none (plain SGD)",
-    16: "16 bits (Adam's two moments in 8 bits each)",
-    32: "32 bits (one float32 moment)",
-    64: "64 bits (Adam's two float32 moments)",
+    "sgd": "none (plain SGD)",
+    "adam8": "16 bits (Adam's two moments in 8 bits each)",
+    "momentum": "32 bits (one float32 moment)",
+    "adam": "64 bits (Adam's two float32 moments)",
+    "adamax": "64 bits (AdaMax's first moment and largest gradient in float32)",
+    "shift_adamax": "64 bits (AdaMax's first moment and largest gradient in float32)",
 }
 
 
@@ -70,7 +72,6 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         f"| {_mean(seeds, i, 'resting_fraction'):.1%} |"
         for i, layer in enumerate(ours["layers"])
     ]
-    bits = result["optimizer_bits_per_weight"]
     hidden = result["hidden_bits_per_weight"]
     rules, training = recipe.optimizer, recipe.training
     lines = [
@@ -110,7 +111,8 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         f"{rules.betas[0]} and {rules.betas[1]}, rate {rules.rate} ({rules.float_rate} for batch "
         f"norm), {rules.schedule} schedule.",
         f"* Kept for each weight during training: {_kept(n1, hidden)}, and optimizer state of "
-        f"{_STATE[bits]}; batch norm is float32.",
+        f"{_STATE[rules.increments]}; batch norm is float32"
+        f"{', by shifts (its factors are powers of two)' if recipe.norm.kind == 'shift' else ''}.",
         f"* The integer network equals torch's float32 on every level of every layer of {proven} "
         "(checked at export).",
         "",

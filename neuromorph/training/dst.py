@@ -1,4 +1,4 @@
-"""The DST optimizer: increments from SGD, momentum or Adam, weights that only ever hop.
+"""The DST optimizer: increments from SGD, momentum, Adam or AdaMax, weights that only ever hop.
 
 No hidden weight is kept.  What an increment rule keeps is its own state, and
 ``DST.state_bits`` says how much that is: from 0 to 64 bits a weight.
@@ -16,19 +16,24 @@ from neuromorph.errors import RecipeError
 from neuromorph.levels import Transition
 from neuromorph.training import moments
 from neuromorph.training.functional import transition, uniform, weight_keys
+from neuromorph.training.shift import shift_adamax
 
 __all__ = ["DST", "Increments", "parameter_groups", "share_curvature"]
 
-Increments = Literal["sgd", "momentum", "adam", "adam8"]
+Increments = Literal["sgd", "momentum", "adam", "adam8", "adamax", "shift_adamax"]
 _BITS: dict[Increments, int] = {
     "sgd": 0,
     "momentum": 32,
     "adam": 64,
     "adam8": 2 * moments.BITS,
+    "adamax": 64,
+    "shift_adamax": 64,
 }
 _MOMENTS: dict[Increments, tuple[str, ...]] = {
     "momentum": ("first",),
     "adam": ("first", "second"),
+    "adamax": ("first", "largest"),
+    "shift_adamax": ("first", "largest"),
 }
 # Weights moved at a time on a CPU: all intermediate results stay in its cache.
 _BLOCK = 1 << 17
@@ -82,7 +87,7 @@ class DST(torch.optim.Optimizer):
     nothing else, on no device and no order.  Steps count from 1; step 0 is
     the initial state.  Groups with ``n`` None are real and take the increment as
     it is: hidden weights (cut at ``limit``) and float weights by the rule of
-    ``increments``, batch norm by Adam.
+    ``increments``, batch norm by Adam, or by AdaMax where that is the rule.
 
     Parameters
     ----------
@@ -90,12 +95,17 @@ class DST(torch.optim.Optimizer):
         From :func:`parameter_groups`.
     lr : float
         Learning rate: the size of increments, hence the temperature of hops.
-    increments : {"adam", "adam8", "momentum", "sgd"}
+    increments : {"adam", "adam8", "adamax", "shift_adamax", "momentum", "sgd"}
         How a gradient becomes ΔW.  ``momentum`` averages: first moment
         β1·v + (1 − β1)·g without bias correction.  ``adam8`` is Adam with
         both moments kept in 8 bits (:mod:`neuromorph.training.moments`).
+        ``adamax`` divides by the largest gradient, which β2 lets decay, in
+        place of Adam's root (Kingma and Ba, arXiv 1412.6980, §7.1);
+        ``shift_adamax`` is the same with powers of two for factors
+        (:func:`neuromorph.training.shift.shift_adamax`).
     betas : (float, float)
-        Averaging of the first (``momentum`` and ``adam``) and second moment.
+        Averaging of the first moment (of all but ``sgd``) and of the second,
+        or the decay of the largest gradient.
     m : float
         Steepness of τ = tanh(m·|ν|/Δz).
     kind : {"tanh", "unbiased"}
@@ -172,10 +182,11 @@ class DST(torch.optim.Optimizer):
     def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         state["step"] = state.get("step", 0) + 1
-        if group["layer"] is None:
-            parameter += _increment(parameter.grad, state, "adam", group, None)
-            return
         rule: Increments = group["increments"]
+        if group["layer"] is None:
+            rule = rule if rule in ("adamax", "shift_adamax") else "adam"
+            parameter += _increment(parameter.grad, state, rule, group, None)
+            return
         flat, gradient = parameter.view(-1), parameter.grad.reshape(-1)  # type: ignore[union-attr]
         if rule == "adam8":
             rounding = self._draw(parameter, group, _ROUNDING_DRAWS, slice(None))
@@ -240,6 +251,13 @@ def _increment(
     if rule == "momentum":
         first = _moment(state, "first", gradient).lerp_(gradient, 1 - beta1)
         return first * -float(group["lr"])
+    if rule in ("adamax", "shift_adamax"):
+        first, largest = (_moment(state, name, gradient) for name in _MOMENTS[rule])
+        increment_of = _adamax if rule == "adamax" else shift_adamax
+        rate, eps = float(group["lr"]), group["eps"]
+        return increment_of(
+            gradient, first, largest, state["step"], rate=rate, betas=(beta1, beta2), eps=eps
+        )
     if rule == "adam8":
         first, second = moments.load(state, gradient)
     else:
@@ -253,6 +271,23 @@ def _increment(
     if rounding is not None:
         moments.store(state, first, second, rounding)
     return increment
+
+
+def _adamax(
+    gradient: Tensor,
+    first: Tensor,
+    largest: Tensor,
+    step: int,
+    *,
+    rate: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> Tensor:
+    """ΔW of AdaMax; moves both moments on.  ε is where torch has it, inside the maximum."""
+    beta1, beta2 = betas
+    first.lerp_(gradient, 1 - beta1)
+    torch.maximum(largest.mul_(beta2), gradient.abs().add_(eps), out=largest)
+    return (first / largest).mul_(-rate / (1 - beta1**step))
 
 
 def _moment(state: dict[str, Any], name: str, like: Tensor) -> Tensor:

@@ -207,19 +207,26 @@ class BatchNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("var", torch.ones(channels))
 
+    def scale(self) -> Tensor:
+        """γ/√(var + ε), of shape (channels,)."""
+        return self.gamma / torch.sqrt(self.var + self.eps)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Training: by the statistics of the batch, which the running ones follow."""
+        return F.batch_norm(
+            x, self.mean, self.var, self.gamma, self.beta, True, self.momentum, self.eps
+        )
+
     def affine(self, factor: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(scale, shift) of evaluation, each of shape (channels,)."""
-        scale = self.gamma / torch.sqrt(self.var + self.eps)
+        scale = self.scale()
         return scale if factor is None else scale * factor, self.beta - self.mean * scale
 
     def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
         """Normalise x · factor over all axes but the second."""
         shape = (1, -1) + (1,) * (x.ndim - 2)
         if self.training:
-            x = x if factor is None else x * factor.view(shape)
-            return F.batch_norm(
-                x, self.mean, self.var, self.gamma, self.beta, True, self.momentum, self.eps
-            )
+            return self.normalize(x if factor is None else x * factor.view(shape))
         scale, shift = self.affine(factor)
         return x * scale.view(shape) + shift.view(shape)
 

@@ -13,6 +13,7 @@ from neuromorph.errors import RecipeError
 from neuromorph.network import Input
 from neuromorph.training.layers import Activation, BatchNorm, DiscreteConv2d, DiscreteLinear
 from neuromorph.training.recipe import LinearLayer, Recipe
+from neuromorph.training.shift import ShiftBatchNorm
 
 __all__ = ["DiscreteNetwork", "Encoder", "Stage", "build_model"]
 
@@ -52,6 +53,8 @@ class Stage(nn.Module):
     sources : sequence of (int, int)
         What it hears, joined along channels: positions of stages (−1 is the
         input) and factors by which each is up-sampled.  Empty: the stage before.
+    norm : BatchNorm or ShiftBatchNorm
+        The class.
     """
 
     def __init__(
@@ -62,11 +65,12 @@ class Stage(nn.Module):
         *,
         pool: int = 1,
         sources: Sequence[tuple[int, int]] = (),
+        norm: type[BatchNorm] = BatchNorm,
     ) -> None:
         super().__init__()
         self.name, self.pool, self.sources = name, pool, tuple(sources)
         self.synapses = synapses
-        self.norm = BatchNorm(synapses.weight.shape[0])
+        self.norm = norm(synapses.weight.shape[0])
         self.activation = activation
 
     def arriving(self, values: Sequence[Tensor]) -> Tensor:
@@ -153,6 +157,7 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
         shape=data.shape, encoding=entry.encoding, bits=entry.bits or 1, thresholds=entry.thresholds
     )
     phi = recipe.activation
+    norm = ShiftBatchNorm if recipe.norm.kind == "shift" else BatchNorm
     stages: list[Stage] = []
     channels, height, width = data.shape
     shapes = [data.shape]
@@ -161,7 +166,7 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
         synapses: DiscreteLinear | DiscreteConv2d
         if isinstance(layer, LinearLayer):
             synapses = DiscreteLinear(channels * height * width, layer.features, n1, method=method)
-            stages.append(Stage(f"fc{place + 1}", synapses, activation))
+            stages.append(Stage(f"fc{place + 1}", synapses, activation, norm=norm))
             channels, height, width = layer.features, 1, 1
             continue
         sources = [
@@ -197,7 +202,14 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
         )
         before = [(i - 1, factor) for i, factor in sources]
         stages.append(
-            Stage(f"conv{place + 1}", synapses, activation, pool=layer.pool, sources=before)
+            Stage(
+                f"conv{place + 1}",
+                synapses,
+                activation,
+                pool=layer.pool,
+                sources=before,
+                norm=norm,
+            )
         )
         channels = layer.channels
         shapes.append((channels, height, width))
@@ -211,6 +223,6 @@ def build_model(recipe: Recipe, data: Dataset, seed: int) -> DiscreteNetwork:
         output = DiscreteConv2d(channels, data.classes, 1, n=n1, method=method)
     else:
         output = DiscreteLinear(channels * height * width, data.classes, n1, method=method)
-    model = DiscreteNetwork(spec, [*stages, Stage("output", output, None)])
+    model = DiscreteNetwork(spec, [*stages, Stage("output", output, None, norm=norm)])
     model.reset(seed)
     return model

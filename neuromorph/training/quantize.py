@@ -21,6 +21,7 @@ from neuromorph.levels import Levels
 from neuromorph.training.layers import Activation, exact_sums
 from neuromorph.training.lossaware import TWO_SCALES
 from neuromorph.training.models import DiscreteNetwork, Stage
+from neuromorph.training.shift import ShiftBatchNorm
 
 __all__ = ["QuantizedReLU", "quantize"]
 
@@ -65,6 +66,10 @@ def quantize(model: DiscreteNetwork, images: Tensor, *, clip: float = 0.9995) ->
     Where layers join several sources, all of them get one unit, the largest.
     """
     model = copy.deepcopy(model).eval()
+    for stage in model.stages:
+        assert isinstance(stage, Stage)
+        if isinstance(stage.norm, ShiftBatchNorm):
+            stage.norm = stage.norm.unshifted()  # to be scaled by any factor
     if any(stage.sources for stage in model.stages):
         return _quantize_joined(model, images, clip)
     for index, stage in enumerate(model.stages):

@@ -30,6 +30,7 @@ __all__ = [
     "LevelsPart",
     "LinearLayer",
     "Method",
+    "NormPart",
     "OptimizerPart",
     "Recipe",
     "TrainingPart",
@@ -143,6 +144,12 @@ class ActivationPart(_Part, frozen=True):
     slope: tuple[_Positive, _Positive] | None = None
 
 
+class NormPart(_Part, frozen=True):
+    """``[norm]``: batch norm, plain or by shifts (its factors are powers of two)."""
+
+    kind: Literal["plain", "shift"] = "plain"
+
+
 class LinearLayer(_Part, frozen=True, tag_field="kind", tag="linear"):
     """``[[layers]]`` of kind ``linear``: fully connected, batch norm, φ_r."""
 
@@ -171,7 +178,7 @@ class ConvLayer(_Part, frozen=True, tag_field="kind", tag="conv"):
 class OptimizerPart(_Part, frozen=True):
     """``[optimizer]``: increments, their schedule, and the transition."""
 
-    increments: Literal["sgd", "momentum", "adam", "adam8"] = "adam"
+    increments: Literal["sgd", "momentum", "adam", "adam8", "adamax", "shift_adamax"] = "adam"
     betas: tuple[_Beta, _Beta] = (0.99, 0.999)
     rate: _Rate = 0.03  # of discrete weights, at the start
     float_rate: _Rate = 0.03  # of batch-norm γ and β, at the start; same schedule
@@ -211,6 +218,7 @@ class Recipe(_Part, frozen=True):
     training: TrainingPart
     levels: LevelsPart = LevelsPart()
     activation: ActivationPart = ActivationPart()
+    norm: NormPart = NormPart()
     optimizer: OptimizerPart = OptimizerPart()
     description: str = ""
 
