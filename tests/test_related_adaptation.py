@@ -65,6 +65,19 @@ def test_the_command_adapts_counts_and_prices(trained, tmp_path):
     assert all(f["weights"]["format"] for row in rows[1:] for f in row["formats"])
 
 
+def test_training_on_that_makes_it_worse_is_not_kept(trained, tmp_path):
+    options = {"trained": trained, "overflow": 0.0, "progress": False}
+    ruinous = adapt_widths(parse_recipe(TEXT), [8], out=tmp_path / "a", rate=3.0, **options)
+    rounded = adapt_widths(parse_recipe(TEXT), [8], out=tmp_path / "b", epochs=0, **options)
+    options |= {"overflow": 0.1, "rate": 3e-3}
+    gentle = adapt_widths(parse_recipe(TEXT), [3], out=tmp_path / "c", **options)
+    assert ruinous["rows"] == rounded["rows"]
+    assert ruinous["rows"][1]["tuned"] is False
+    (row,) = gentle["rows"][1:]
+    assert row["tuned"]
+    assert row["validation_accuracy"] > row["rounded_accuracy"]
+
+
 def test_an_adapted_network_is_adapted_on_from_its_unrounded_parameters(trained, tmp_path):
     options = {"trained": trained, "epochs": 0, "overflow": 0.0, "progress": False}
     chain = adapt_widths(parse_recipe(TEXT), [16, 8, 4], out=tmp_path / "a", **options)

@@ -83,7 +83,8 @@ def adapt(
     """Adapt the trained float network of RECIPE to fixed point, 16 bits and fewer.
 
     Needs the checkpoint that train wrote. Each width becomes a network of
-    integers, which is then counted and priced.
+    integers, which is then counted and priced. Training on is kept where
+    validation images find it no worse than rounding alone.
     """
     import json
 
@@ -149,7 +150,7 @@ def _table(result: dict[str, Any]) -> str:
             [
                 "float" if row["bits"] == 32 else row["bits"],
                 f"{row['rounded_accuracy']:.2%}",
-                f"{row['validation_accuracy']:.2%}",
+                f"{row['validation_accuracy']:.2%}" if row["tuned"] else "",
                 f"{row['test_accuracy']:.2%}",
                 "" if zeros is None else f"{zeros:.1%}",
                 f"{work:,.0f}",

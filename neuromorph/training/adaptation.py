@@ -7,6 +7,7 @@ unrounded parameters of the one before.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Sequence
@@ -62,7 +63,8 @@ def adapt_widths(
     out : path
         Gets ``adapt.json`` and ``NAME-qBITS.safetensors`` of each width.
     epochs : int
-        Of training on at each width, by Adam; 0 for none.
+        Of training on at each width, by Adam; 0 for none.  What validation images
+        find worse after it stays as it was rounded.
     rate : float
         Learning rate at the start of each width.
     overflow : float, optional
@@ -78,8 +80,9 @@ def adapt_widths(
         ``name``, ``seed``, and ``rows``, the float network first: ``bits``
         (32 for float), ``overflow``, ``formats`` (see
         :func:`neuromorph.training.fixedpoint.adapt`), ``rounded_accuracy`` on
-        validation images before training on, ``validation_accuracy`` and
-        ``test_accuracy`` after it, ``layers`` and ``resting_fraction`` (see
+        validation images before training on, ``tuned``, whether that was kept,
+        ``validation_accuracy`` and ``test_accuracy`` of what was, ``layers`` and
+        ``resting_fraction`` (see
         :func:`neuromorph.training.measure.measure_rest`, on test images),
         ``activation_zeros``, and ``network``, the name of the file (None for the float one).
 
@@ -113,17 +116,22 @@ def adapt_widths(
     result: dict[str, Any] = {"name": recipe.name, "seed": seed, "rows": []}
     model = training.model
     plain: dict[str, Any] = {"bits": 32, "overflow": None, "formats": None, "network": None}
+    plain["tuned"] = False
     plain["rounded_accuracy"] = accuracy(model, *training.part("validation"))
     result["rows"].append(plain | _measured(training, model))
     bar = tqdm(widths, desc=f"{recipe.name} seed {seed}", unit="width", disable=not progress)
     for bits in bar:
-        row = {"bits": bits, "network": None}
+        row: dict[str, Any] = {"bits": bits, "network": None}
         model, found = _rounded(training, model, bits, overflow)
+        row["tuned"] = False
         if epochs:
             labels = training.part("train")[1]
+            tuned = copy.deepcopy(model)
             fine_tune(
-                model, lambda e: training.varied(e)[0], labels, epochs=epochs, rate=rate, seed=seed
+                tuned, lambda e: training.varied(e)[0], labels, epochs=epochs, rate=rate, seed=seed
             )
+            if accuracy(tuned, *training.part("validation")) >= found["rounded_accuracy"]:
+                model, row["tuned"] = tuned, True
         name = f"{recipe.name}-q{bits}"
         measured = _measured(training, model)
         meta = {
@@ -193,7 +201,7 @@ def draw_widths(result: dict[str, Any], path: Path) -> None:
     right, zeros, work = figure.subplots(1, 3)
     for key, label, style in (
         ("rounded_accuracy", "validation, only rounded", ":"),
-        ("validation_accuracy", "validation, trained on", "--"),
+        ("validation_accuracy", "validation, trained on if better", "--"),
         ("test_accuracy", "test", "-"),
     ):
         right.plot(places, [100 * (1 - r[key]) for r in rows], style, marker="o", ms=3, label=label)
