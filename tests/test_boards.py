@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from test_splitting import CASES
 from test_timed import check_engines, check_equal, outcome
 from test_ways import case as tree_case
 
 import neuromorph as nm
+from neuromorph.cli import main
 from neuromorph.errors import ChipError, LearningError
 from neuromorph.events import HOPS
 from neuromorph.interop import export_trace
@@ -370,6 +372,31 @@ def test_a_board_file(tmp_path):
     mapping = nm.map_network(nm.load_network("digits-gxnor"), chip)
     again = load_mapping(save_mapping(mapping, tmp_path / "map.json"), mapping.network)
     assert (again.chip, again.slices) == (chip, mapping.slices)
+
+
+def test_a_run_and_its_trace_say_that_the_chip_is_a_board(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (nm.chip.PRESETS / "gxnor45.toml").read_text(encoding="utf-8")
+    number = '{{ value = {}, kind = "design", source = "why" }}'
+    across, down = number.format(3), number.format(2)
+    Path("chip.toml").write_text(f"{text}[board]\ncolumns = {across}\nrows = {down}\n", "utf-8")
+
+    def said(*arguments):
+        result = CliRunner().invoke(main, list(arguments))
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    run = ["run", "digits-gxnor", "--samples", "1", "--trace", "run.h5", "--chip"]
+    line = "3 chips across × 2 down, 256 cores each"
+    assert f"\nboard     {line}\n" in said(*run, "chip.toml")
+    assert f"\nboard     {line}\n" in said("trace", "info", "run.h5")
+    assert json.loads(said("trace", "info", "run.h5", "--json"))["chips"] == 6
+    assert json.loads(said(*run, "chip.toml", "--json"))["chips"] == 6
+    said("report", "run.h5")
+    assert line in Path("run.html").read_text(encoding="utf-8")
+    assert "board" not in said(*run, "gxnor45")
+    assert "board" not in said("trace", "info", "run.h5")
+    assert json.loads(said("trace", "info", "run.h5", "--json"))["chips"] == 1
 
 
 # --- tiles that are cut off

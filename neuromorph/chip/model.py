@@ -278,6 +278,14 @@ class Chip:
         return (self.board_columns or 1) * (self.board_rows or 1)
 
     @property
+    def board(self) -> str:
+        """Which chips are joined, for a line of text; empty for a single one."""
+        if self.chips == 1:
+            return ""
+        across, down = self.board_columns or 1, self.board_rows or 1
+        return f"{across} chips across × {down} down, {self.cores // self.chips:,} cores each"
+
+    @property
     def mesh_columns(self) -> int:
         """Tiles in a row of the whole mesh, over all chips."""
         return self.columns * (self.board_columns or 1)

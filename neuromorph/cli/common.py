@@ -348,6 +348,7 @@ def run_record(run: Run, labels: Any, report: EnergyReport) -> dict[str, Any]:
     return {
         "network": mapping.network.name,
         "chip": mapping.chip.name,
+        "chips": mapping.chip.chips,
         "mode": run.mode,
         "encoding": mapping.network.input.encoding,
         "samples": len(run),

@@ -172,6 +172,7 @@ def _facts(run: Run, labels: Any, report: EnergyReport, source: str, picture: Pa
         ("network", f"{network.name}, {network.synapses:,} synapses, {network.input.describe()}"),
         ("chip", f"{run.mapping.chip.name}, {run.mapping.cores_used} of "
                  f"{run.mapping.chip.cores} cores used"),
+        *([("board", run.mapping.chip.board)] if run.mapping.chip.board else []),
         ("samples", f"{len(run):,} {source}, mode {run.mode}"),
     ]  # fmt: skip
     if labels is not None:

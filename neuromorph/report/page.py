@@ -361,6 +361,7 @@ def _provenance(trace: Trace) -> dict[str, Any]:
         ("SHA-256 of the network", trace.network_hash),
         ("input", f"{trace.network_info.encoding}, {trace.network_info.inputs:,} neurons"),
         ("chip", f"{trace.chip_name}: {trace.chip.description}"),
+        *([("board", trace.chip.board)] if trace.chip.board else []),
         ("tick", f"{trace.tick_s:g} s"),
         *((f"option {name}", _plain(value)) for name, value in trace.options.items()),
         *((name, _plain(value)) for name, value in trace.environment.items()),

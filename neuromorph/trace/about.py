@@ -23,6 +23,7 @@ def facts_of(trace: Trace) -> dict[str, Any]:
         "network": trace.network_name,
         "network_hash": trace.network_hash,
         "chip": trace.chip_name,
+        "chips": trace.chip.chips,
         "mode": trace.mode,
         "detail": trace.detail,
         "samples": trace.samples,
@@ -55,6 +56,7 @@ def text_of(trace: Trace) -> str:
         ("written", f"{trace.created} by {trace.generator}"),
         ("network", f"{trace.network_name} ({trace.network_hash[:12]})"),
         ("chip", f"{trace.chip_name}, {len(trace.slices)} cores used"),
+        *([("board", trace.chip.board)] if trace.chip.board else []),
         ("mode", f"{trace.mode}, detail {trace.detail}"),
         ("samples", f"{trace.samples:,}"),
     ]
