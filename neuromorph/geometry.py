@@ -32,7 +32,7 @@ from safetensors import SafetensorError, safe_open
 
 from neuromorph.canvas import blank_figure, save_png
 from neuromorph.errors import NetworkError
-from neuromorph.events import format_table
+from neuromorph.events import format_table, plural
 from neuromorph.levels import Levels
 from neuromorph.network import THRESHOLD_MAX, THRESHOLD_MIN, Network, Stage, load_network
 from neuromorph.network.forward import arriving, run_stage, windows
@@ -465,5 +465,5 @@ def draw_geometry(report: GeometryReport, path: Path) -> None:
     right.set(title="correlation of the sums", ylim=(0, 1.03), xlim=(-0.5, len(places) - 0.5))
     right.grid(True, linewidth=0.3)
     right.legend(fontsize=8, loc="lower right")
-    figure.suptitle(f"{report.network}, {report.samples} samples", fontsize=11)
+    figure.suptitle(f"{report.network}, {plural(report.samples, 'sample')}", fontsize=11)
     save_png(figure, path, NetworkError, dpi=110)

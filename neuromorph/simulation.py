@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from neuromorph.errors import NetworkError, SimulationError, check_type
-from neuromorph.events import Counts
+from neuromorph.events import Counts, plural
 from neuromorph.kernels import counting as kernel_counting
 from neuromorph.kernels import timed as kernel_timed
 from neuromorph.mapping import Mapping, Tally, Timing, complete
@@ -68,7 +68,7 @@ class Run:
 
     def __repr__(self) -> str:
         return (
-            f"<Run of {len(self)} samples of {self.mapping.network.name!r} on "
+            f"<Run of {plural(len(self), 'sample')} of {self.mapping.network.name!r} on "
             f"{self.mapping.chip.name}, mode {self.mode}>"
         )
 
@@ -370,7 +370,9 @@ def _run(
             known = None if labels is None else labels[done : done + len(encoded)]
             done += len(encoded)
             if labels is not None and len(labels) < done:
-                raise SimulationError(f"there are {len(labels)} labels for {done} samples or more")
+                raise SimulationError(
+                    f"{plural(len(labels), 'label')} for {done} samples or more; give one a sample"
+                )
             if recorder is not None and mode != "timed":
                 recorder.batch(encoded, tally, part, labels=known)
             tallies.append(tally)
@@ -389,7 +391,9 @@ def _run(
     if not tallies:
         raise SimulationError("there are no samples to run; give at least one")
     if labels is not None and len(labels) != done:
-        raise SimulationError(f"there are {len(labels)} labels for {done} samples")
+        raise SimulationError(
+            f"{plural(len(labels), 'label')} for {plural(done, 'sample')}; give one a sample"
+        )
     outputs = np.concatenate([t.outputs for t in tallies])
     firing = [s.name for s in mapping.network.stages if s.levels is not None]
     levels = {

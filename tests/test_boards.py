@@ -387,7 +387,7 @@ def test_a_run_and_its_trace_say_that_the_chip_is_a_board(tmp_path, monkeypatch)
         return result.stdout
 
     run = ["run", "digits-gxnor", "--samples", "1", "--trace", "run.h5", "--chip"]
-    line = "3 chips across × 2 down, 256 cores each"
+    line = "6 chips, 3 across and 2 down, 256 cores each"
     assert f"\nboard     {line}\n" in said(*run, "chip.toml")
     assert f"\nboard     {line}\n" in said("trace", "info", "run.h5")
     assert json.loads(said("trace", "info", "run.h5", "--json"))["chips"] == 6

@@ -191,7 +191,7 @@ def test_batches_of_a_stream_do_not_matter():
             assert (one.states == two.states).all()
             assert (one.gradient == two.gradient).all()
     assert whole.learning == streamed.learning == Counts.join([half.learning, resumed.learning])
-    assert "2 samples wait for the rest of their mini-batch of 4" in half.note
+    assert "waiting for the rest of a mini-batch of 4: 2 samples" in half.note
 
 
 def test_stuck_synapses_and_dead_neurons_stay():

@@ -107,6 +107,15 @@ def test_a_learned_network_is_saved_and_runs(tmp_path):
     assert "ends with many networks; leave out --save" in refused.stderr
 
 
+def test_one_seed_is_no_mean():
+    quick = ("--data", "digits", "--samples", 20, "--passes", 1, "--hidden", 8)
+    one, two = (invoke("online-scratch", *quick, "--seeds", n).stdout for n in (1, 2))
+    assert "one seed" in one.splitlines()[1]
+    assert "±" not in one
+    assert "mean of 2 seeds" in two.splitlines()[1]
+    assert "±" in two
+
+
 def test_a_picture(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     result = run_scenario("online-scratch", Settings(**QUICK))

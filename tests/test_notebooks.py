@@ -55,7 +55,9 @@ def test_a_run_says_how_long_it_took(run):
 def test_a_mapping_shows_a_square_a_core(run):
     tree = ElementTree.fromstring(run.mapping._repr_html_())
     titles = [title.text for title in tree.iter("{http://www.w3.org/2000/svg}title")]
-    assert titles == [f"core {s.core}: {s.layer}, {s.neurons} neurons" for s in run.mapping.slices]
+    assert titles == [
+        f"core {s.core}: {s.layer}, {s.neurons:,} neurons" for s in run.mapping.slices
+    ]
     places = {(r.get("x"), r.get("y")) for r in tree.iter("{http://www.w3.org/2000/svg}rect")}
     assert len(places) == run.mapping.cores_used
 

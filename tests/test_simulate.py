@@ -126,6 +126,8 @@ def test_default_mode_is_count_and_knows_no_time(mapping, digits):
 def test_a_run_prints_its_facts(mapping, digits):
     run = nm.simulate(mapping, digits[0][:3], mode="timed")
     assert repr(run) == "<Run of 3 samples of 'digits-gxnor' on gxnor45, mode timed>"
+    one = nm.simulate(run.mapping, np.zeros((1, 1, 8, 8), int))
+    assert repr(one) == "<Run of 1 sample of 'digits-gxnor' on gxnor45, mode count>"
     text = str(run)
     assert text.startswith(f"{run!r}, latency ")
     assert f"interval {run.interval_s * 1e6:.3g} µs" in text

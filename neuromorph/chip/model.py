@@ -24,7 +24,7 @@ from neuromorph.chip.keys import (
 )
 from neuromorph.chip.reach import cut_off
 from neuromorph.errors import ChipError
-from neuromorph.events import Dataflow, format_table
+from neuromorph.events import Dataflow, format_table, plural
 
 __all__ = ["LINK_SIDES", "STEPS", "Chip", "Times"]
 
@@ -279,11 +279,12 @@ class Chip:
 
     @property
     def board(self) -> str:
-        """Which chips are joined, for a line of text; empty for a single one."""
+        """How many chips are joined, for a line of text; empty for a single one."""
         if self.chips == 1:
             return ""
         across, down = self.board_columns or 1, self.board_rows or 1
-        return f"{across} chips across × {down} down, {self.cores // self.chips:,} cores each"
+        each = plural(self.cores // self.chips, "core")
+        return f"{self.chips} chips, {across} across and {down} down, {each} each"
 
     @property
     def mesh_columns(self) -> int:
@@ -382,9 +383,9 @@ class Chip:
     def __str__(self) -> str:
         head = (
             f"{textwrap.fill(f'{self.name}: {self.description}', LINE)}\n"
-            f"{self.columns} × {self.rows} tiles × {self.cores_per_tile} cores, {self.sync} sync, "
-            f"{self.storage} weights, {self.kernels} kernels, {self.dataflow} dataflow"
-            f"{', multicast' if self.routing == 'multicast' else ''}"
+            f"{self.columns} × {self.rows} tiles × {plural(self.cores_per_tile, 'core')}, "
+            f"{self.sync} sync, {self.storage} weights, {self.kernels} kernels, "
+            f"{self.dataflow} dataflow{', multicast' if self.routing == 'multicast' else ''}"
         )
         if self.chips > 1:
             head += (

@@ -259,6 +259,7 @@ def read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     import numpy as np
 
     from neuromorph.errors import RecipeError
+    from neuromorph.events import plural
 
     need = "give an .npz file with an integer array 'images' and, if known, 'labels'"
     if not zipfile.is_zipfile(path):
@@ -282,7 +283,9 @@ def read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
         if array is not None and (not isinstance(array, np.ndarray) or array.ndim == 0):
             raise RecipeError(f"{path}: {what!r} is not an array; {need}")
     if labels is not None and len(labels) != len(images):
-        raise RecipeError(f"{path} holds {len(images)} images but {len(labels)} labels")
+        raise RecipeError(
+            f"{path} holds {plural(len(images), 'image')} but {plural(len(labels), 'label')}"
+        )
     return images, labels
 
 

@@ -62,6 +62,7 @@ def data_fetch(
 ) -> None:
     """Download the files of a data set (mnist), checked against their checksums."""
     from neuromorph.data import data_folder
+    from neuromorph.events import plural
     from neuromorph.fetch import MNIST_ADDRESS, fetch_mnist
 
     if name != "mnist":
@@ -71,5 +72,5 @@ def data_fetch(
         )
     files = fetch_mnist(folder, address=address or MNIST_ADDRESS, progress=not quiet)
     place = data_folder(folder) / "mnist"
-    text = f"{len(files)} file(s) downloaded to {place}; all four are there and checked"
+    text = f"{plural(len(files), 'file')} downloaded to {place}; all four are there and checked"
     emit(as_json, {"data": name, "folder": str(place), "fetched": [f.name for f in files]}, text)

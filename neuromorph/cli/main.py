@@ -137,6 +137,7 @@ def map_command(
 def chips_command(name: str | None, as_json: bool) -> None:
     """List the chip presets, or show every number of one with its source."""
     from neuromorph.chip import list_chips, load_chip
+    from neuromorph.events import plural
 
     if name is not None:
         chip = load_chip(name)
@@ -170,7 +171,11 @@ def chips_command(name: str | None, as_json: bool) -> None:
         for c in found
     ]
     what = [
-        (f"{c.cores} cores of {c.neurons} neurons, {c.sync} sync", c.description) for c in found
+        (
+            f"{plural(c.cores, 'core')} of {plural(c.neurons, 'neuron')}, {c.sync} sync",
+            c.description,
+        )
+        for c in found
     ]
     emit(as_json, {"chips": records}, _entries([c.name for c in found], what))
 

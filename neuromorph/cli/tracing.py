@@ -83,6 +83,7 @@ def trace_diff(first: Path, second: Path, as_json: bool) -> None:
 @as_json
 def trace_replay(file: Path, network: str | None, out: Path | None, as_json: bool) -> None:
     """Run FILE again from its input spikes; exit code 1 if anything comes out otherwise."""
+    from neuromorph.events import plural
     from neuromorph.network import load_network
     from neuromorph.trace import Trace, replay
 
@@ -90,7 +91,7 @@ def trace_replay(file: Path, network: str | None, out: Path | None, as_json: boo
     with Trace(file) as trace:
         net = load_network(trace.network_name if network is None else network)
         found = replay(trace, net, out)
-        text = f"{file}: all {trace.samples:,} samples came out the same"
+        text = f"{file}: {plural(trace.samples, 'sample')} came out the same"
     _say_difference(found, as_json, text)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from neuromorph.cli.common import as_json, emit, workers_of, workers_options
-from neuromorph.events import format_table
+from neuromorph.events import format_table, plural
 
 __all__ = ["train"]
 
@@ -90,7 +90,7 @@ def train(
         spread += f", Dice {result['test_dice']['mean']:.3f}"
     text = (
         f"{loaded.name}: test accuracy {test['mean']:.2%}{spread} over "
-        f"{len(result['seeds'])} seed(s), last epoch"
+        f"{plural(len(result['seeds']), 'seed')}, last epoch"
         f"{_trial(loaded.data.limit)}\nwritten to {folder}"
     )
     emit(as_json, {**result, "out": str(folder)}, text)

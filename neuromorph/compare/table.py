@@ -14,7 +14,7 @@ from neuromorph.compare.activity import Activity
 from neuromorph.compare.contenders import DATAFLOWS, GIVE, Bid, Contender, bid, place
 from neuromorph.energy import Prices, Ranking, format_joules, rank_reports
 from neuromorph.errors import PriceError
-from neuromorph.events import Dataflow, format_table
+from neuromorph.events import Dataflow, format_table, plural
 
 __all__ = ["RATES_HZ", "Comparison", "Entry", "compare_networks"]
 
@@ -208,8 +208,9 @@ class Comparison:
         return "\n\n".join(
             [
                 f"energy of one inference on {self.chip.name}, prices {self.prices.name} "
-                f"({self.prices.node_nm:g} nm, {self.prices.vdd:g} V), mean of {self.samples:,} "
-                "samples; each network in the cheapest dataflow that fetches its weights",
+                f"({self.prices.node_nm:g} nm, {self.prices.vdd:g} V), mean of "
+                f"{plural(self.samples, 'sample')}; each network in the cheapest dataflow that "
+                "fetches its weights",
                 self._main(),
                 self._counts(),
                 self._dataflows(),

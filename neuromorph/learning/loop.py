@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from neuromorph.chip import Chip
 from neuromorph.errors import LearningError, check_type
-from neuromorph.events import Counts
+from neuromorph.events import Counts, plural
 from neuromorph.kernels.learning import Learner
 from neuromorph.learning.counts import Accountant, slices_of
 from neuromorph.learning.record import Recorder
@@ -56,7 +56,7 @@ class Learned:
 
     def __repr__(self) -> str:
         return (
-            f"<Learned {len(self)} samples of {self.mapping.network.name!r} with "
+            f"<Learned {plural(len(self), 'sample')} of {self.mapping.network.name!r} with "
             f"{self.rule.states} states, errors {self.rule.error}>"
         )
 
@@ -240,7 +240,8 @@ def learn(
     if samples is not None and done < samples:
         notes.append(f"the stream ended after {done} of {samples} samples")
     if waiting:
-        notes.append(f"{waiting} samples wait for the rest of their mini-batch of {rule.batch}")
+        held = plural(waiting, "sample")
+        notes.append(f"waiting for the rest of a mini-batch of {rule.batch}: {held}")
     learned = Learned(
         mapping=mapping,
         rule=rule,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import SimulationError, TraceError, TraceVersionError
-from neuromorph.events import Counts, Hardware
+from neuromorph.events import Counts, Hardware, plural
 from neuromorph.learning.record import FORMAT, PARTS, VERSION
 from neuromorph.plasticity import MOVE_DTYPE, Rule
 from neuromorph.trace.door import Opened, attribute, column, open_file, reading, strings
@@ -207,7 +207,7 @@ class LearningTrace(Opened):
             ("file", f"{self.path} ({facts['file_bytes']:,} bytes)"),
             ("written", f"{self.created} by {self.generator}"),
             ("network", f"{self.network_info.name} ({self.network_info.hash[:12]})"),
-            ("chip", f"{self.chip.name}, {len(self.slices)} cores used"),
+            ("chip", f"{self.chip.name}, {plural(len(self.slices), 'core')} used"),
             ("rule", f"{self.rule.states} states, errors {self.rule.error}"),
             ("samples", f"{len(self):,}, from number {self.first:,}"),
             ("accuracy", f"{self.accuracy:.2%} before each was learned"),

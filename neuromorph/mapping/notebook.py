@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from neuromorph.events import html_table
+from neuromorph.events import html_table, plural
 
 if TYPE_CHECKING:
     from neuromorph.mapping.mapping import Mapping
@@ -21,7 +21,7 @@ def mapping_html(mapping: Mapping) -> str:
     """Mesh and table; the full picture is ``neuromorph map --picture``."""
     header, rows = mapping.table()
     more = len(rows) - SHOWN_ROWS
-    note = f"<div>and {more:,} more slices</div>" if more > 0 else ""
+    note = f"<div>and {plural(more, 'more slice')}</div>" if more > 0 else ""
     table = html_table(mapping.caption, header, rows[:SHOWN_ROWS])
     return f"<div>{_mesh(mapping)}{table}{note}</div>"
 
@@ -39,7 +39,7 @@ def _mesh(mapping: Mapping) -> str:
         x, y = mapping.chip.tile(s.core)
         place = s.core % deep
         left, top = (x * across + place % across) * side, (y * high + place // across) * side
-        what = escape(f"core {s.core}: {s.layer}, {s.neurons} neurons")
+        what = escape(f"core {s.core}: {s.layer}, {plural(s.neurons, 'neuron')}")
         squares.append(
             f'<rect x="{left}" y="{top}" width="{side}" height="{side}" stroke="white" '
             f'fill="hsl({s.stage * TURN % 360:.0f},60%,60%)"><title>{what}</title></rect>'

@@ -18,7 +18,6 @@ __all__ = [
     "COLOURS",
     "Mesh",
     "colour_of",
-    "how_many",
     "scaled",
     "short",
     "template",
@@ -111,11 +110,6 @@ def _clean(text: str) -> str:
 def short(text: str, length: int) -> str:
     """Text cut to a length."""
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def how_many(samples: int) -> str:
-    """A number of samples in words."""
-    return "1 sample" if samples == 1 else f"{samples:,} samples"
 
 
 def scaled(values: NDArray[Any]) -> tuple[list[tuple[float, str]], Sequence[float]]:

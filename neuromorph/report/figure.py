@@ -11,8 +11,9 @@ import numpy as np
 from neuromorph.canvas import blank_figure, save_png
 from neuromorph.energy import EnergyReport, Prices, Range, estimate_energy, format_joules
 from neuromorph.errors import SimulationError
+from neuromorph.events import plural
 from neuromorph.report.charts import PORT, Layer, latency_parts
-from neuromorph.report.drawing import colour_of, how_many, short
+from neuromorph.report.drawing import colour_of, short
 from neuromorph.report.gather import (
     events_by_layer,
     gather_raster,
@@ -68,7 +69,7 @@ def write_figure(
     state = "" if trace.complete else ", unfinished"
     figure.suptitle(
         short(f"{trace.network_name} on {trace.chip_name}", 70)
-        + f": {how_many(trace.samples)}, mode {trace.mode}, detail {trace.detail}{state}"
+        + f": {plural(trace.samples, 'sample')}, mode {trace.mode}, detail {trace.detail}{state}"
     )
     _draw_activity(activity, trace)
     _draw_latency(latency, trace, layers)
@@ -92,7 +93,7 @@ def _say(axes: Any, text: str) -> None:
 def _draw_activity(axes: Any, trace: Trace) -> None:
     """Spikes by layer and neuron or core over time: a stroke each, or bins where they are many."""
     raster = gather_raster(trace)
-    axes.set_title(f"{raster.spikes:,} spikes", fontsize=10)
+    axes.set_title(plural(raster.spikes, "spike"), fontsize=10)
     scale = trace.tick_s * 1e6 if raster.timed else 1
     start, stop = raster.start * scale, raster.stop * scale
     top, places, row = 0.0, [], 0
@@ -128,7 +129,7 @@ def _draw_latency(axes: Any, trace: Trace, layers: list[Layer]) -> None:
     if parts is None:
         return _say(axes, "no times: record in mode timed")
     number = min(trace.samples, SHOWN_SAMPLES)
-    more = f", the first {number:,} samples" if number < trace.samples else ""
+    more = f", the first {plural(number, 'sample')}" if number < trace.samples else ""
     axes.set_title(f"latency in µs, first input to read-out{more}", fontsize=10)
     edges, below = np.arange(number + 1), np.zeros(number)
     for name, fill, values in parts:
@@ -276,7 +277,7 @@ def _draw_events(axes: Any, trace: Trace, layers: list[Layer]) -> None:
     number = min(trace.samples, SHOWN_SAMPLES)
     if not number:
         return _say(axes, "no samples")
-    more = f", the first {number:,} samples" if number < trace.samples else ""
+    more = f", the first {plural(number, 'sample')}" if number < trace.samples else ""
     axes.set_title(f"synaptic events by sample{more}", fontsize=10)
     edges, below, events = np.arange(number + 1), np.zeros(number), events_by_layer(trace)
     for layer in layers:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from neuromorph.canvas import blank_figure, save_png
 from neuromorph.chip import LINK_SIDES
 from neuromorph.errors import SimulationError
+from neuromorph.events import plural
 from neuromorph.mapping import Mapping, Spikes, link_packets
 from neuromorph.report.drawing import Mesh, colour_of, short, template
 from neuromorph.writing import check_ending, write_whole
@@ -175,7 +176,7 @@ def _cores(mapping: Mapping, mesh: Mesh, pitch: float) -> list[dict[str, Any]]:
         tile = mapping.chip.tile(s.core)
         fill, ink = colour_of(s.stage)
         x, y = (p + t * (pitch - mesh.side) for p, t in zip(place, tile))
-        label = f"core {s.core}: {s.layer}, {s.neurons} neurons"
+        label = f"core {s.core}: {s.layer}, {plural(s.neurons, 'neuron')}"
         cores.append(
             {
                 "x": x,

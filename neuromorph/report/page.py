@@ -20,9 +20,9 @@ import numpy as np
 
 from neuromorph.energy import EnergyReport, Prices, estimate_energy, format_joules
 from neuromorph.errors import SimulationError
-from neuromorph.events import ACTIONS
+from neuromorph.events import ACTIONS, plural
 from neuromorph.report.charts import Layer, area_chart, latency_chart, raster_chart
-from neuromorph.report.drawing import Mesh, colour_of, how_many, short, template
+from neuromorph.report.drawing import Mesh, colour_of, short, template
 from neuromorph.report.gather import (
     WAYS_UNKNOWN,
     Traffic,
@@ -108,7 +108,8 @@ def write_report(
 
 def _unfinished(trace: Trace) -> str:
     return (
-        f"The run did not finish. {how_many(trace.samples)} and {trace.packet_count:,} packets "
+        f"The run did not finish. {plural(trace.samples, 'sample')} and "
+        f"{plural(trace.packet_count, 'packet')} "
         "were written before it stopped; everything below is about these."
     )
 
@@ -166,7 +167,7 @@ def _cores(trace: Trace) -> dict[str, Any]:
             "fill": colour_of(s.stage)[0],
             "share": float(min(max(share, 0.0), 1.0)),
             "lines": _core_lines(mesh.size, s.layer, f"{share:.0%}"),
-            "label": f"core {s.core}: {s.layer}, {s.neurons} neurons, {said}",
+            "label": f"core {s.core}: {s.layer}, {plural(s.neurons, 'neuron')}, {said}",
         }
         for s, (x, y), share, said in zip(trace.slices, mesh.places, shares[1:], says[1:])
     ]
@@ -199,7 +200,7 @@ def _links(trace: Trace, traffic: Traffic) -> dict[str, Any]:
             {
                 "path": _arrow(x + 0.5, y + 0.5, dx, dy, side, width),
                 "shade": 0.25 + 0.75 * number / most,
-                "label": f"tile {x},{y} to {to_x},{to_y}: {number:,} packets"
+                "label": f"tile {x},{y} to {to_x},{to_y}: {plural(number, 'packet')}"
                 + ("" if waited is None else f", waited {waited[x, y, to_x, to_y]:,} ticks"),
             }
         )
@@ -254,7 +255,7 @@ def _flows(trace: Trace, traffic: Traffic) -> dict[str, Any]:
         for (source, target), number in found[:SHOWN_FLOWS]
     ]
     rest = found[SHOWN_FLOWS:]
-    more = f"and {len(rest)} more with {sum(n for _, n in rest):,} packets" if rest else ""
+    more = f"and {len(rest)} more with {plural(sum(n for _, n in rest), 'packet')}" if rest else ""
     return {"bars": bars, "more": more, "total": sum(traffic.packets.values())}
 
 
@@ -281,7 +282,10 @@ def _pairs(trace: Trace, layers: list[Layer]) -> dict[str, Any]:
             }
         )
     more = len(bars) - SHOWN_LAYERS
-    return {"bars": bars[:SHOWN_LAYERS], "more": f"and {more} more layers" if more > 0 else ""}
+    return {
+        "bars": bars[:SHOWN_LAYERS],
+        "more": f"and {plural(more, 'more layer')}" if more > 0 else "",
+    }
 
 
 def _actions(energy: EnergyReport) -> dict[str, Any]:
@@ -318,7 +322,10 @@ def _by_layer(energy: EnergyReport, layers: list[Layer]) -> dict[str, Any] | Non
         for name, r in ranges.items()
     ]
     more = len(bars) - SHOWN_LAYERS
-    return {"bars": bars[:SHOWN_LAYERS], "more": f"and {more} more layers" if more > 0 else ""}
+    return {
+        "bars": bars[:SHOWN_LAYERS],
+        "more": f"and {plural(more, 'more layer')}" if more > 0 else "",
+    }
 
 
 def _energy(trace: Trace, prices: Prices | None, energy: EnergyReport | None) -> list[str]:

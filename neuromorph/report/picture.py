@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.energy import EnergyReport, format_joules
 from neuromorph.errors import SimulationError
-from neuromorph.report.drawing import Mesh, colour_of, how_many, scaled, short, template
+from neuromorph.events import plural
+from neuromorph.report.drawing import Mesh, colour_of, scaled, short, template
 from neuromorph.writing import check_ending, write_whole
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def draw_run(
 
 
 def _facts(run: Run, report: EnergyReport, labels: ArrayLike | None) -> list[str]:
-    facts = [f"{how_many(len(run))}, mode {run.mode}"]
+    facts = [f"{plural(len(run), 'sample')}, mode {run.mode}"]
     if labels is not None:
         facts.append(f"accuracy {run.accuracy(labels):.2%}")
     facts.append(f"{run.counts.events / len(run):,.0f} synaptic events an inference")
@@ -121,7 +122,7 @@ def _mesh(run: Run) -> dict[str, Any]:
                 "fill": fill,
                 "ink": ink,
                 "lines": _core_lines(mesh.size, s.layer, busy),
-                "label": f"core {s.core}: {s.layer}, {s.neurons} neurons"
+                "label": f"core {s.core}: {s.layer}, {plural(s.neurons, 'neuron')}"
                 + (f", busy {busy}" if busy else ""),
             }
         )
@@ -233,7 +234,7 @@ def _latencies(run: Run) -> dict[str, Any]:
     x_ticks, x = scaled(_events(run)[:SHOWN_SAMPLES])
     y_ticks, y = scaled(latencies[:SHOWN_SAMPLES] * 1e6)
     return {
-        "title": f"Latency in µs against synaptic events, {shown}{how_many(len(run))}",
+        "title": f"Latency in µs against synaptic events, {shown}{plural(len(run), 'sample')}",
         "points": list(zip(x, y)),
         "bars": [],
         "x_ticks": x_ticks,
@@ -248,7 +249,7 @@ def _histogram(run: Run) -> dict[str, Any]:
     heights, edges = np.histogram(x, bins=BINS, range=(0.0, 1.0))
     y_ticks, tops = scaled(np.array([0, *heights]))
     return {
-        "title": f"Samples by their synaptic events, {how_many(len(run))}",
+        "title": f"Samples by their synaptic events, {plural(len(run), 'sample')}",
         "points": [],
         "bars": [
             (float(left), float(right - left), top)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from neuromorph.events import plural
+
 if TYPE_CHECKING:
     from neuromorph.trace.reader import Trace
 
@@ -55,7 +57,7 @@ def text_of(trace: Trace) -> str:
         ("state", "complete" if trace.complete else "INCOMPLETE: the run did not finish"),
         ("written", f"{trace.created} by {trace.generator}"),
         ("network", f"{trace.network_name} ({trace.network_hash[:12]})"),
-        ("chip", f"{trace.chip_name}, {len(trace.slices)} cores used"),
+        ("chip", f"{trace.chip_name}, {plural(len(trace.slices), 'core')} used"),
         *([("board", trace.chip.board)] if trace.chip.board else []),
         ("mode", f"{trace.mode}, detail {trace.detail}"),
         ("samples", f"{trace.samples:,}"),

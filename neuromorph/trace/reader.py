@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
 from neuromorph.errors import TraceError, TraceVersionError
-from neuromorph.events import ACTIONS, Counts
+from neuromorph.events import ACTIONS, Counts, plural
 from neuromorph.mapping import Mapping, Slice
 from neuromorph.mapping.packets import TOKEN
 from neuromorph.mapping.slices import owner_rows
@@ -72,8 +72,8 @@ class Trace(Opened):
     def __repr__(self) -> str:
         state = "" if self.complete else ", incomplete"
         return (
-            f"<Trace of {self.samples} samples of {self.network_name!r} on {self.chip_name}, "
-            f"mode {self.mode}, detail {self.detail}{state}>"
+            f"<Trace of {plural(self.samples, 'sample')} of {self.network_name!r} on "
+            f"{self.chip_name}, mode {self.mode}, detail {self.detail}{state}>"
         )
 
     # --- opening

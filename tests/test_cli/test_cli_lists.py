@@ -34,6 +34,8 @@ def test_chips():
         "source": "Davies 2018: 1024 compartments a core",
     }
     assert ok("chips", "loihi14").rstrip("\n") == str(nm.load_chip("loihi14"))
+    assert "odin28       1 core of 256 neurons, " in ok("chips")
+    assert "1 × 1 tiles × 1 core, " in ok("chips", "odin28")
 
 
 @pytest.mark.parametrize(

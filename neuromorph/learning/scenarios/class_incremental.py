@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.data import Dataset
+from neuromorph.events import plural
 from neuromorph.learning.scenarios.common import (
     Curve,
     Result,
@@ -78,7 +79,9 @@ def run(settings: Settings) -> Result:
             "variants": found,
             "curves": [curve._asdict() for curve in curves],
         },
-        tables=((f"{title}, {each:,} samples a task, {seeds} seed(s)", header, rows),),
+        tables=(
+            (f"{title}, {plural(each, 'sample')} a task, {plural(seeds, 'seed')}", header, rows),
+        ),
         curves=tuple(curves),
         title=title,
         x_label="tasks learned",

@@ -7,6 +7,7 @@ memories endure (between 10⁶ and 10⁹ writes are quoted; 10⁶ is taken).
 
 from __future__ import annotations
 
+from neuromorph.events import plural
 from neuromorph.learning.scenarios.common import (
     Curve,
     Result,
@@ -70,7 +71,7 @@ def run(settings: Settings) -> Result:
             "states": found,
             "curves": [curve._asdict() for curve in curves],
         },
-        tables=((f"{title}, {count:,} samples", header, rows),),
+        tables=((f"{title}, {plural(count, 'sample')}", header, rows),),
         curves=tuple(curves),
         title=title,
         y_label="writes of the most-written synapse",

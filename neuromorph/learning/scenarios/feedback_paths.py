@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, get_args
 
+from neuromorph.events import plural
 from neuromorph.learning.scenarios.common import (
     Curve,
     Result,
@@ -82,7 +83,7 @@ def run(settings: Settings) -> Result:
             "paths": found,
             "curves": [curve._asdict() for curve in curves],
         },
-        tables=((f"{title}, {count:,} samples", header, rows),),
+        tables=((f"{title}, {plural(count, 'sample')}", header, rows),),
         curves=tuple(curves),
         title=title,
         notes=(f"best: {percent(best['accuracy'])}", *([note] if note else [])),

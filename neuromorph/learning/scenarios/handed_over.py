@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from neuromorph.data import Dataset
+from neuromorph.events import plural
 from neuromorph.learning.scenarios.common import (
     Curve,
     Images,
@@ -85,7 +86,7 @@ def go_on(kind: Kind, settings: Settings) -> Result:
             kind.group: found,
             "curves": [curve._asdict() for curve in curves],
         },
-        tables=((f"{title}, {count:,} samples, {seeds} seed(s)", header, rows),),
+        tables=((f"{title}, {plural(count, 'sample')}, {plural(seeds, 'seed')}", header, rows),),
         curves=tuple(curves),
         title=title,
         notes=(*([note] if note else []), *notes),

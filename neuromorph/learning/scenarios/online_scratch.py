@@ -79,7 +79,13 @@ def run(settings: Settings) -> Result:
     title = f"online-scratch on {settings.data}: {shape}"
     return Result(
         record=record,
-        tables=((title, ["what", f"mean of {len(seeds)} seeds"], rows),),
+        tables=(
+            (
+                title,
+                ["what", "one seed" if len(seeds) == 1 else f"mean of {len(seeds)} seeds"],
+                rows,
+            ),
+        ),
         curves=tuple(curves),
         title=title,
         notes=(note,) if note else (),
