@@ -1,5 +1,6 @@
 """What crosses every link, and the picture of a mapping."""
 
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -13,6 +14,7 @@ from neuromorph.data import load_data
 from neuromorph.errors import MappingError, SimulationError
 from neuromorph.mapping import check_fit, link_packets
 from neuromorph.mapping.traffic import flows, spikes_of
+from neuromorph.network import Input, Linear, Network, Readout, Threshold
 from neuromorph.report import draw_mapping
 
 STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))
@@ -83,6 +85,31 @@ def test_the_same_picture_as_png(tmp_path):
     first, second = (file.read_bytes() for file in files)
     assert first.startswith(b"\x89PNG")
     assert first == second
+
+
+@pytest.mark.parametrize("shape", ["small", "large", "row", "column", "many layers"])
+def test_nothing_of_a_png_touches_its_edge(shape, tmp_path):
+    pytest.importorskip("matplotlib", reason="PNG needs matplotlib (extra report)")
+    from matplotlib.image import imread
+
+    network, chip = nm.load_network("digits-gxnor"), nm.load_chip("gxnor45")
+    if shape == "large":
+        chip = nm.load_chip("truenorth28")
+    elif shape == "row":
+        chip = dataclasses.replace(chip, columns=64, rows=1, neurons=128)
+    elif shape == "column":
+        chip = dataclasses.replace(chip, columns=1, rows=64, neurons=128)
+    elif shape == "many layers":
+        layers = []
+        for place in range(30):
+            name = f"a_layer_with_a_name_of_some_length_{place}"
+            layers.append(Linear(name=name, weights=np.ones((4, 4), int)))
+            layers.append(Threshold(thresholds=[[0, 1]] * 4))
+        network = Network(name="deep", input=Input(shape=(4,)), layers=[*layers[:-1], Readout()])
+        chip = dataclasses.replace(chip, columns=32, rows=1)
+    image = imread(draw_mapping(nm.map_network(network, chip), tmp_path / "a.png"))
+    for edge in (image[:3], image[-3:], image[:, :3], image[:, -3:]):
+        assert (edge[..., :3] == 1).all()
 
 
 def test_pictures_that_cannot_be_made(tmp_path):

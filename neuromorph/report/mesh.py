@@ -24,6 +24,8 @@ LARGEST_TILE = 72.0
 GAP = 0.4  # between tiles, in sides of a tile
 SHOWN_LAYERS = 24
 LEGEND = 26.0  # height of an entry
+# Inches of a PNG: beside the mesh for the legend; a letter of the title; an entry of the legend.
+BESIDE, LETTER, ENTRY = 3.0, 0.07, 0.18
 SHADES = {"east": "#444444", "west": "#999999", "south": "#444444", "north": "#999999"}
 Line = tuple[float, float, float, float]  # x, y of both ends
 LEAST_NAMED = 36.0  # side of a core whose layer is written on it
@@ -115,11 +117,13 @@ def _figure(
 ) -> Any:
     """The same picture, drawn by matplotlib: links on tiles, cores in the colours of layers."""
     width, height = pitch * mesh.columns, pitch * mesh.rows
-    figure = blank_figure(3 + width / 110, 1.2 + height / 110)
+    head, entries = [title, *notes], len({core["layer"] for core in cores}) + 4
+    wide = max(BESIDE + width / 110, LETTER * max(map(len, head)) + 0.5)
+    figure = blank_figure(wide, max(1.2 + height / 110, ENTRY * entries))
+    figure.suptitle("\n".join(head), fontsize=9, x=0.2 / wide, ha="left")
     axes = figure.add_subplot()
-    axes.set(xlim=(-20, width), ylim=(height, -4), aspect="equal")
+    axes.set(xlim=(-20, width), ylim=(height, -4), aspect="equal", anchor="W")
     axes.set_axis_off()
-    axes.set_title("\n".join([title, *notes]), fontsize=9, loc="left")
 
     def box(x: float, y: float, wide: float, high: float, **look: Any) -> None:
         axes.fill([x, x + wide, x + wide, x], [y, y, y + high, y + high], **look)
@@ -136,7 +140,7 @@ def _figure(
         axes.fill([x - 12, x, x - 12], [y - 6, y, y + 6], facecolor="#222222", zorder=3)
     named = set[str]()
     for core in cores:
-        label = None if core["layer"] in named else core["layer"]
+        label = None if core["layer"] in named else short(core["layer"], 24)
         named.add(core["layer"])
         look = {"hatch": None if core["owns"] else "////", "edgecolor": "white", "linewidth": 0.5}
         box(core["x"], core["y"], mesh.size, mesh.size, facecolor=core["fill"], label=label, **look)
@@ -151,7 +155,7 @@ def _figure(
         axes.fill([], [], facecolor=SHADES[sides[0]], label=f"packets {' and '.join(sides)}")
     if edges:
         axes.plot([], [], color="#D55E00", linestyle=(0, (4, 3)), label="edge of a chip")
-    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8, borderaxespad=1)
     return figure
 
 
