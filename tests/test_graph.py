@@ -174,9 +174,9 @@ def test_a_spike_goes_once_to_each_core_that_hears_it():
 def test_a_plain_sequence_needs_no_concat():
     """Naming the layer before changes nothing but the hash of what was written."""
     plain = small_unet(join=Flatten(), c=Linear(name="c", weights=np.ones((1, 4), int)))
-    assert plain.is_sequence
-    assert [s.sources[0].stage for s in plain.stages] == [-1, 0, 1, 2]
-    assert not small_unet().is_sequence
+    assert [[source.stage for source in s.sources] for s in plain.stages] == [[-1], [0], [1], [2]]
+    assert not any(s.joins for s in plain.stages)
+    assert any(s.joins for s in small_unet().stages)
 
 
 @pytest.mark.parametrize(

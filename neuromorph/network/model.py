@@ -142,11 +142,6 @@ class Network:
         return () if (height, width) == (1, 1) else (height, width)
 
     @property
-    def is_sequence(self) -> bool:
-        """Whether every layer hears the layer before it, and nothing else."""
-        return not any(s.joins or s.sources[0].stage != i - 1 for i, s in enumerate(self.stages))
-
-    @property
     def neurons(self) -> int:
         """Neurons of all layers, inputs not counted."""
         return sum(s.neurons for s in self.stages)
