@@ -30,6 +30,12 @@ extensions = [
         extra_link_args=SANITIZERS if CHECKED else [],
     ),
     Extension(
+        "neuromorph.kernels._packets",
+        [f"{KERNELS}/_packets.pyx"],
+        extra_compile_args=FLAGS,
+        extra_link_args=SANITIZERS if CHECKED else [],
+    ),
+    Extension(
         "neuromorph.kernels._timed",
         [f"{KERNELS}/_timed.pyx", f"{KERNELS}/timed_wheel.c", f"{KERNELS}/timed_heap.c"],
         depends=[f"{KERNELS}/agenda.h", *sorted(glob.glob(f"{KERNELS}/timed*.h"))],

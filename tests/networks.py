@@ -503,7 +503,7 @@ def check_hearing(mapping, rng):
         at = np.arange(stage.inputs) % len(reach)
         assert hearing.positions == len(reach)
         channels = spikes.reshape(4, -1, hearing.area)
-        images = [channels[:, a:b].sum(axis=1, dtype=hearing.dtype) for a, b in hearing.parts]
+        images = [channels[:, a:b].sum(axis=1) for a, b in hearing.parts]
         arrived, fetched = hearing.received(images)
         assert np.array_equal(arrived, spikes @ reach[at].astype(np.int64))
         assert np.array_equal(fetched, spikes @ fetch[at])

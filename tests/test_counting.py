@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 import pytest
 from forms import FORMS
+from neuromorph.kernels._packets import add_up
 
 import neuromorph as nm
 from networks import (
@@ -192,6 +193,55 @@ def test_vectors_of_more_spikes_than_sixteen_bits_hold():
     assert found["fetched"][:, 1].tolist() == [2**16 + 3, 2**15 + 2]
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+@pytest.mark.parametrize("most", [1, 3, 7])
+@pytest.mark.parametrize(
+    ("images", "places"), [(1, 1), (1, 300), (2, 9), (40, 7), (300, 1), (3000, 2), (600, 130)]
+)
+def test_spikes_of_a_run_of_neurons(images, places, most, dtype):
+    """In every type that holds them, from any neuron on."""
+    rng = np.random.default_rng([images, places])
+    run = images * places
+    low = -1 if most == 1 else 0
+    levels = rng.integers(low, 2**most - (most > 1), (5, run + 11), endpoint=True).astype(dtype)
+    levels[3] = 2**most - 1
+    single = levels != 0 if most == 1 else np.bitwise_count(levels)
+    for first in (0, 3, 11):
+        wanted = single[:, first : first + run].reshape(5, images, places).sum(axis=1)
+        for kind in (np.uint8, np.uint16, np.uint32):
+            if images * most > np.iinfo(kind).max:
+                continue
+            sums, totals = np.empty((5, places), kind), np.empty(5, np.int64)
+            add_up(levels, first, first + run, most, sums, totals)
+            assert np.array_equal(sums, wanted)
+            assert np.array_equal(totals, wanted.sum(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "most", "shape", "samples"),
+    [
+        (0, 13, 1, (2, 13), 2),
+        (-1, 11, 1, (2, 12), 2),
+        (6, 6, 1, (2, 1), 2),
+        (0, 12, 1, (2, 5), 2),
+        (0, 12, 0, (2, 6), 2),
+        (0, 12, 17, (2, 6), 2),
+        (0, 12, 1, (3, 6), 2),
+        (0, 12, 1, (2, 6), 1),
+    ],
+)
+def test_runs_that_do_not_fit_are_refused(first, last, most, shape, samples):
+    with pytest.raises(ValueError, match=r"do not fit|no whole images"):
+        add_up(
+            np.ones((2, 12), np.int8),
+            first,
+            last,
+            most,
+            np.empty(shape, np.uint8),
+            np.empty(samples, np.int64),
+        )
+
+
 def test_products_in_pieces_are_exact():
     rng = np.random.default_rng(0)
     for rows, inner, columns in (
@@ -203,7 +253,7 @@ def test_products_in_pieces_are_exact():
     ):
         a, b = rng.integers(0, 9, (rows, inner)), rng.integers(0, 30, (inner, columns))
         dtype = exact_float(9 * 30 * inner)
-        found = product(a.astype(dtype), b.astype(dtype))
+        found = product(a, b.astype(dtype))
         assert found.dtype == dtype
         assert np.array_equal(found, a @ b), (rows, inner, columns)
     assert exact_float(2**24 - 1) == np.float32

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.events import HOPS
+from neuromorph.kernels._packets import add_up
 from neuromorph.mapping import Mapping
 from neuromorph.mapping.products import exact_float, product
 from neuromorph.mapping.slices import Range
@@ -44,57 +45,45 @@ class _Source:
     places: int
     shape: tuple[int, ...]
     box: tuple[slice, ...]
-    costs: NDArray[Any]  # (places of the box, actions of _SENT): of one spike; one row if alike
+    costs: NDArray[Any]  # (places of the box, actions of _SENT): of one spike
+    alike: Array | None  # (actions of _SENT,): the same, if it is everywhere
     token: Array  # (actions of _SENT,): of the token behind them
     heard: list[int]  # rows that the token goes to
 
     def count(self, spikes: _Spikes) -> Array:
         """Actions of _SENT: (batch, actions)."""
-        here = spikes.added_up(self.first, self.last, self.places, self.costs.dtype)
+        here, totals = spikes.added_up(self.first, self.last, self.places)
         if self.box:
             images = here.reshape(len(here), self.places // math.prod(self.shape), *self.shape)
             cut = images[:, :, *self.box]
             here = cut.reshape(len(here), math.prod(cut.shape[1:]))
-        if len(self.costs) == 1:
-            found = np.outer(here.sum(axis=1), self.costs)
-        else:
-            found = product(here, self.costs)
-        return found.astype(np.int64) + self.token
+        elif self.alike is not None:
+            return np.outer(totals, self.alike) + self.token
+        return product(here, self.costs).astype(np.int64) + self.token
 
 
 class _Spikes:
     """Spikes that levels (batch, neurons) stand for, at most ``most`` a neuron."""
 
     def __init__(self, levels: NDArray[Any], most: int) -> None:
-        self.most = most
-        self._sums: dict[tuple[int, int, int, np.dtype[Any]], NDArray[Any]] = {}
-        if most == 1:
-            self.single = (levels != 0).view(np.uint8)
-        else:  # a spike for each bit; see reference.counting.spikes_of
-            self.single = np.bitwise_count(levels & (2**most - 1))
+        dtype = levels.dtype if levels.dtype == np.int8 else np.int16
+        self.levels, self.most = np.ascontiguousarray(levels, dtype), most
+        self._sums: dict[tuple[int, int, int], tuple[NDArray[Any], Array]] = {}
 
-    def added_up(self, first: int, last: int, places: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """(batch, places): of the neurons from ``first`` to ``last``, at their number modulo."""
-        key = first, last, places, dtype
+    def added_up(self, first: int, last: int, places: int) -> tuple[NDArray[Any], Array]:
+        """Of the neurons from ``first`` to ``last``, at their number modulo; their totals.
+
+        (batch, places) of the shortest type, and (batch,).
+        """
+        key = first, last, places
         if key not in self._sums:
-            folded = _folded(self.single[:, first:last], places, self.most)
-            self._sums[key] = folded.astype(dtype)
+            largest = (last - first) // places * self.most
+            dtype = np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32
+            sums = np.empty((len(self.levels), places), dtype)
+            totals = np.empty(len(sums), np.int64)
+            add_up(self.levels, first, last, self.most, sums, totals)
+            self._sums[key] = sums, totals
         return self._sums[key]
-
-
-def _folded(spikes: NDArray[np.uint8], places: int, most: int) -> NDArray[Any]:
-    """Halves of the channels added to each other until one is left."""
-    images: NDArray[Any] = spikes.reshape(len(spikes), spikes.shape[1] // places, places)
-    while (channels := images.shape[1]) > 1:
-        half, odd = divmod(channels, 2)
-        most *= 2 + odd
-        dtype = np.uint8 if most < 2**8 else np.uint16 if most < 2**16 else np.uint32
-        halves = images[:, :half], images[:, half : 2 * half]
-        summed: NDArray[Any] = np.add(*halves, dtype=dtype)
-        if odd:
-            summed[:, 0] += images[:, -1]
-        images = summed
-    return images[:, 0]
 
 
 def count_packets(
@@ -108,8 +97,8 @@ def count_packets(
             arrived, fetched = _joined(mapping.fetch_table(index, place), spikes)
         else:
             hearing = mapping.hearing(index)
-            area, exact = hearing.area, hearing.dtype
-            heard = [spikes.added_up(a * area, b * area, area, exact) for a, b in hearing.parts]
+            area = hearing.area
+            heard = [spikes.added_up(a * area, b * area, area)[0] for a, b in hearing.parts]
             arrived, fetched = hearing.received(heard)
         counted["spike_in"][:, rows] += arrived
         counted["fetched"][:, rows] += fetched
@@ -122,9 +111,9 @@ def count_packets(
 
 def _joined(fetch: Array, spikes: _Spikes) -> tuple[Array, Array]:
     """(spikes that arrive, synapses they fetch): (batch, slices), of a layer that joins."""
-    neurons = spikes.single.shape[1]
+    neurons = spikes.levels.shape[1]
     dtype = exact_float(neurons * spikes.most * int(fetch.max(initial=0)))
-    here = spikes.added_up(0, neurons, len(fetch), dtype)
+    here, _ = spikes.added_up(0, neurons, len(fetch))
     found = product(here, np.hstack([fetch > 0, fetch]).astype(dtype))
     arrived, fetched = np.hsplit(found.astype(np.int64), 2)
     return arrived, fetched
@@ -176,8 +165,6 @@ def _source(
     each = mapping.sending(source, sender, at % positions)
     costs = np.pad(each, ((0, 0), (1, 1)))
     costs[:, 0] = 1
-    if (costs == costs[0]).all():
-        costs = costs[:1]
     heard, token = list[int](), np.zeros(len(_SENT), np.int64)
     if mapping.chip.sync == "token":
         heard = list(mapping.heard(sender, at % positions))
@@ -191,6 +178,7 @@ def _source(
         shape=shape,
         box=box,
         costs=costs.astype(exact_float(most)),
+        alike=costs[0] if (costs == costs[0]).all() else None,
         token=token,
         heard=heard,
     )

@@ -48,24 +48,19 @@ class Hearing:
         """Pixels of one input channel."""
         return self.stage.input_shape[1] * self.stage.input_shape[2]
 
-    @cached_property
-    def dtype(self) -> np.dtype[Any]:
-        """A type in which the sums of :meth:`received` are exact."""
-        most = self.stage.inputs * self.stage.spikes_per_input
-        return exact_float(most * int(self.rows.max()) * int(self.columns.max()))
-
     def received(self, images: list[NDArray[Any]]) -> tuple[Ints, Ints]:
         """(spikes that arrive, synapses they fetch): int64 (batch, slices).
 
-        ``images``: for each of ``parts``, spikes (batch, area) of its channels added
-        up, as ``dtype``.
+        ``images``: for each of ``parts``, integers (batch, area), spikes of its
+        channels added up.
         """
         batch, (_, height, width) = len(images[0]), self.stage.input_shape
         channels = np.array([s.channels[1] - s.channels[0] for s in self.slices], np.int64)
         found = np.zeros((2, batch, len(self.slices)), np.int64)
+        most = self.stage.inputs * self.stage.spikes_per_input
+        dtype = exact_float(most * int(self.rows.max()) * int(self.columns.max()))
         rows, columns = (
-            np.concatenate((runs > 0, runs)).astype(self.dtype)
-            for runs in (self.rows, self.columns)
+            np.concatenate((runs > 0, runs)).astype(dtype) for runs in (self.rows, self.columns)
         )
         for part, image in enumerate(images):
             across = product(image.reshape(-1, width), columns.T)

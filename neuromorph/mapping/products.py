@@ -11,8 +11,8 @@ __all__ = ["exact_float", "product"]
 
 # Up to so many multiplications OpenBLAS stays in the thread that asks.  Several threads
 # wait for each other longer than a narrow product takes, above all on a busy machine.
-ALONE = 2**18
-FEW = 16  # rows; products of fewer at a time would cost more than threads do
+ALONE = 2**17
+FEW = 8  # rows; products of fewer at a time would cost more than threads do
 
 
 def exact_float(largest: int) -> np.dtype[Any]:
@@ -21,12 +21,13 @@ def exact_float(largest: int) -> np.dtype[Any]:
 
 
 def product(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    """``a @ b``, some rows at a time."""
+    """``a @ b`` in the type of ``b``, some rows of ``a`` at a time."""
     step = ALONE // b.size
     if step < FEW or len(a) <= step:
-        whole: NDArray[Any] = a @ b
+        whole: NDArray[Any] = a.astype(b.dtype, copy=False) @ b
         return whole
-    found = np.empty((len(a), b.shape[1]), a.dtype)
+    found = np.empty((len(a), b.shape[1]), b.dtype)
     for at in range(0, len(a), step):
-        np.matmul(a[at : at + step], b, out=found[at : at + step])
+        part = a[at : at + step].astype(b.dtype, copy=False)
+        np.matmul(part, b, out=found[at : at + step])
     return found
