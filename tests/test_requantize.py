@@ -111,6 +111,8 @@ def test_the_random_networks_reach_sums_and_levels_that_are_wide():
     assert any(n.stages[-1].sum_dtype == np.int64 for n in networks[:12])
     inner = [s for n in networks for s in n.stages[:-1]]
     assert any(s.sum_dtype == np.int64 for s in inner)
+    for stage in (s for n in networks for s in n.stages):
+        assert (stage.sum_dtype == np.int64) == (stage.largest_sum > 2**31 - 2)
     assert any(s.rounding is not None and s.pool is not None for s in inner)
     assert any(s.rounding is not None and s.levels.n == 16 for s in inner)
 

@@ -129,7 +129,9 @@ class Stage:
     @property
     def sum_dtype(self) -> np.dtype[Any]:
         """int32, or int64 where a sum may be wider."""
-        return np.dtype(np.int32 if self.largest_sum <= INT32_SUM else np.int64)
+        widest = -int(np.iinfo(self.weights.dtype).min)  # mostly spares a look at the weights
+        is_short = self.fan_in * widest * self.input_maximum <= INT32_SUM
+        return np.dtype(np.int32 if is_short or self.largest_sum <= INT32_SUM else np.int64)
 
     @property
     def weight_bits(self) -> int:
