@@ -42,7 +42,7 @@ cdef inline void _carry(uint8_t *few, int64_t neurons, uint32_t *many) noexcept 
     cdef int64_t n
     for n in range(neurons):
         many[n] += few[n]
-    memset(few, 0, neurons)
+        few[n] = 0
 
 
 def add_up(const level_t[:, ::1] levels not None, int64_t first, int64_t last, int32_t most,
