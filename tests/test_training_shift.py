@@ -412,9 +412,14 @@ def test_switches_are_off_unless_a_recipe_says_so():
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('"shift"\n', '"shifts"\n', "key 'norm.kind': invalid enum value 'shifts'"),
-        ('kind = "shift"\n', "shift = true\n", "unknown key 'norm.shift'"),
-        ('"shift_adamax"', '"adamin"', "key 'optimizer.increments': invalid enum value 'adamin'"),
+        ('"shift"\n', '"shifts"\n', "norm.kind is 'shifts'; it must be 'plain' or 'shift'"),
+        ('kind = "shift"\n', "shift = true\n", "unknown key 'norm.shift'; keys of norm are kind"),
+        (
+            '"shift_adamax"',
+            '"adamin"',
+            "optimizer.increments is 'adamin'; it must be one of 'adam', 'adam8', 'adamax', "
+            "'momentum', 'sgd', 'shift_adamax'",
+        ),
         (
             'method = "sign"',
             'method = "lab"',
