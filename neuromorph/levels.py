@@ -27,7 +27,6 @@ __all__ = [
     "project",
     "split",
     "thresholds",
-    "trained_space",
     "transition_probability",
     "window",
 ]
@@ -149,7 +148,7 @@ class Levels:
         return np.ascontiguousarray(array, dtype=self.dtype)
 
 
-def trained_space(n: int) -> Levels:
+def _trained_space(n: int) -> Levels:
     """Z_n, of at most N = 8.
 
     Raises
@@ -173,7 +172,7 @@ def thresholds(n: int, r: float, h: float = 1.0) -> NDArray[np.float64]:
     LevelError
         r outside [0, H); with one threshold, where H plays no part, r below 0.
     """
-    k = trained_space(n).maximum
+    k = _trained_space(n).maximum
     if n == 0:
         return np.zeros(1)
     if not 0 <= r < np.inf or (k > 1 and not r < h < np.inf):
@@ -200,7 +199,7 @@ def phi(x: ArrayLike, n: int, r: float = 0.5, h: float = 1.0) -> NDArray[Any]:
     [-1, 0, 0, 1]
     """
     x = np.asarray(x, dtype=np.float64)
-    space = trained_space(n)
+    space = _trained_space(n)
     if np.isnan(x).any():
         raise LevelError("a pre-activation is not a number, so no level stands for it")
     if n == 0:
@@ -236,7 +235,7 @@ def window(
     if not a > 0:
         raise LevelError(f"pulse half-width a = {a}; need a > 0")
     magnitude = np.abs(np.asarray(x, dtype=np.float64))
-    k = trained_space(n).maximum
+    k = _trained_space(n).maximum
     jump = 2.0 if n == 0 else 1.0 / k
     if normalize not in ("jump", "unit"):
         raise LevelError(f"normalize {normalize!r}; choose 'jump' or 'unit'")
@@ -341,7 +340,7 @@ def dst(
     >>> dst([0, 1, -1], [0.2, 0.9, 0.0], [0.1, 0.1, 0.1], n=1).tolist()
     [1, 1, -1]
     """
-    space = trained_space(n)
+    space = _trained_space(n)
     levels = space.check(levels, "weight")
     increments = np.asarray(increments, dtype=np.float64)
     increments = np.where(np.isnan(increments), 0.0, increments)

@@ -174,6 +174,15 @@ def test_rounding_of_a_sum_is_that_of_rational_arithmetic(trained, bits):
         unit = Fraction(2) ** -level.fraction
 
 
+def test_levels_finer_than_the_sums_take_thresholds(trained):
+    data, images, _ = parts()
+    fixed, _ = adapt(trained, images[:300], 4, overflow=0.01)
+    fixed.stages[0].activation.point = FixedPoint(-9, 13)
+    network = export(fixed, data.test_images[:40], name="fine")  # compares every level
+    kinds = [stage.rounding is not None for stage in network.stages[:-1]]
+    assert kinds == [False, True]
+
+
 def test_a_negative_batch_norm_scale_survives_the_pool(trained):
     data, images, _ = parts()
     import copy

@@ -115,14 +115,11 @@ def adapt(
         progress=not quiet,
     )
     files = {row["network"]: row for row in result["rows"] if row["network"]}
-    if files:
-        names = tuple(str(folder / name) for name in files)
-        pairs, notes, _ = measured(
-            names, None if data is None else str(data), samples, PACKINGS["2"]
-        )
-        found = compare_networks(pairs, target, table, notes=notes).to_dict()
-        for row, priced in zip(files.values(), found["rows"], strict=True):
-            row["energy_j"], row["dataflow"] = priced["energy_j"], priced["dataflow"]
+    names = tuple(str(folder / name) for name in files)
+    pairs, notes, _ = measured(names, None if data is None else str(data), samples, PACKINGS["2"])
+    found = compare_networks(pairs, target, table, notes=notes).to_dict()
+    for row, priced in zip(files.values(), found["rows"], strict=True):
+        row["energy_j"], row["dataflow"] = priced["energy_j"], priced["dataflow"]
     result |= {"chip": target.name, "prices": table.name}
     write_whole(folder / "adapt.json", (json.dumps(result, indent=1) + "\n").encode(), RecipeError)
     if can_draw():

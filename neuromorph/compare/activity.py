@@ -70,11 +70,7 @@ class Activity:
 
 def accumulator_bits(network: Network) -> int:
     """Bits that hold every sum of the network on its way, sign included."""
-    sums = (
-        int(np.abs(s.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max()) * s.input_maximum
-        for s in network.stages
-    )
-    return max(sums).bit_length() + 1
+    return max(s.largest_sum for s in network.stages).bit_length() + 1
 
 
 def measure(network: Network, images: Any, labels: Any = None) -> Activity:

@@ -308,7 +308,7 @@ def _cut_stage(
     limits.append(
         Limit(
             limit="accumulator_bits",
-            needed=_largest_sum(stage, np.zeros(1, np.int64)).bit_length() + 1,
+            needed=stage.largest_sum.bit_length() + 1,
             available=chip.accumulator_bits,
             where=where,
         )

@@ -87,7 +87,7 @@ def lower(entry: Input, layers: Sequence[Layer]) -> list[Stage]:
                 )
             break
         source = Source(stage=len(stages) - 1, shape=stage.output_shape)
-        known[stage.name] = _Heard((source,), stage.output_shape, _highest(stage), 1)
+        known[stage.name] = _Heard((source,), stage.output_shape, stage.highest_level, 1)
         before = stage.name
     used = {source.stage for stage in stages for source in stage.sources}
     for place, name in enumerate(known, start=-1):
@@ -129,14 +129,6 @@ def _join(layer: Layer, known: dict[str, _Heard], rest: Sequence[Layer]) -> _Hea
     shape = (first, *sources[0].arriving[1:])
     _check_neurons(shape, f"what arrives at {where}")
     return _Heard(tuple(sources), shape, max(h.maximum for h in heard), spikes.pop())
-
-
-def _highest(stage: Stage) -> int:
-    """Largest magnitude of a level that leaves."""
-    assert stage.levels is not None
-    if stage.rounding is not None:
-        return max(abs(stage.rounding.low), abs(stage.rounding.high))
-    return stage.levels.maximum
 
 
 def _size(source: Source) -> str:

@@ -150,8 +150,16 @@ class Stage:
         """Bits of a level that leaves, sign included."""
         assert self.levels is not None
         if self.rounding is not None:
-            return max(-self.rounding.low, self.rounding.high).bit_length() + 1
+            return self.highest_level.bit_length() + 1
         return min(self.levels.bits, 8)  # 8-bit networks use half of Z_8: 129 levels
+
+    @property
+    def highest_level(self) -> int:
+        """Largest magnitude of a level that leaves."""
+        assert self.levels is not None
+        if self.rounding is not None:
+            return max(abs(self.rounding.low), abs(self.rounding.high))
+        return self.levels.maximum
 
     @property
     def is_readout(self) -> bool:

@@ -121,7 +121,7 @@ def adapt_widths(
     result["rows"].append(plain | _measured(training, model))
     bar = tqdm(widths, desc=f"{recipe.name} seed {seed}", unit="width", disable=not progress)
     for bits in bar:
-        row: dict[str, Any] = {"bits": bits, "network": None}
+        row: dict[str, Any] = {"bits": bits}
         model, found = _rounded(training, model, bits, overflow)
         row["tuned"] = False
         if epochs:
