@@ -1,6 +1,6 @@
 """Training speed: a DST step beside a plain float Adam step of the same network.
 
-    python benchmarks/training.py [--recipe mnist-cnn-gxnor] [--rounds 9] [--json]
+    python benchmarks/training.py [--recipe mnist-cnn-gxnor] [--rounds 9] [--device cpu] [--json]
 
 The peer is an ordinary torch loop: the same convolutions and linear layers
 with bias, ReLU instead of φ_r, max-pool, torch's own batch norm and
@@ -8,8 +8,8 @@ torch.optim.Adam, in both of torch's memory layouts, of which the faster
 counts.  All run in one process on one thread, in turns, on the batches of a
 training from its beginning; the first steps, in which Adam's increments are
 not yet averages and far more weights hop than later, are not timed (WARM_UP).
-Figures are CPU time, medians over rounds.  Counted: training samples (forward,
-backward, update).  Goal: a DST step costs at most 1.5 times the float step.
+Figures are CPU time (with --device cuda: time until the GPU is done), medians
+over rounds.  Counted: training samples (forward, backward, update).  Goal: a DST step costs at most 1.5 times the float step.
 """
 
 import argparse
@@ -60,9 +60,9 @@ def float_model(recipe, shape, classes):
     return nn.Sequential(*layers, nn.BatchNorm1d(classes))
 
 
-def ours(recipe, data):
+def ours(recipe, data, device):
     """A function that makes one DST step."""
-    model = build_model(recipe, data, seed=1).train()
+    model = build_model(recipe, data, seed=1).to(device).train()
     rules = recipe.optimizer
     optimizer = DST(
         parameter_groups(model),
@@ -83,9 +83,9 @@ def ours(recipe, data):
     return step
 
 
-def theirs(recipe, data, layout):
+def theirs(recipe, data, layout, device):
     """A function that makes one float step."""
-    model = float_model(recipe, data.shape, data.classes).to(memory_format=layout).train()
+    model = float_model(recipe, data.shape, data.classes).to(device, memory_format=layout).train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
 
     def step(images, labels):
@@ -98,24 +98,33 @@ def theirs(recipe, data, layout):
     return step
 
 
+def gpu_time():
+    """Seconds, once the GPU has done all it was given."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def main():
     """Run the comparison and print it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--recipe", default="mnist-cnn-gxnor")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--warm-up", type=int, default=WARM_UP, help="steps before timing")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     recipe = load_recipe(options.recipe)
     data = load_data(recipe.data.name)
     batch = recipe.training.batch
-    images = torch.tensor(data.train_images).split(batch)
-    labels = torch.tensor(data.train_labels).split(batch)
+    device = torch.device(options.device)
+    images = torch.tensor(data.train_images, device=device).split(batch)
+    labels = torch.tensor(data.train_labels, device=device).split(batch)
+    clock = time.thread_time if device.type == "cpu" else gpu_time
     steps = {
-        "DST": ours(recipe, data),
-        "float Adam": theirs(recipe, data, torch.contiguous_format),
-        "float Adam, channels last": theirs(recipe, data, torch.channels_last),
+        "DST": ours(recipe, data, device),
+        "float Adam": theirs(recipe, data, torch.contiguous_format, device),
+        "float Adam, channels last": theirs(recipe, data, torch.channels_last, device),
     }
     times = {name: [] for name in steps}
     for i in range(options.warm_up):
@@ -124,10 +133,10 @@ def main():
     for number in range(options.rounds):
         first = options.warm_up + number * STEPS
         for name, step in steps.items():
-            begin = time.thread_time()
+            begin = clock()
             for i in range(first, first + STEPS):
                 step(images[i], labels[i])
-            times[name].append((time.thread_time() - begin) / STEPS)
+            times[name].append((clock() - begin) / STEPS)
     medians = {name: statistics.median(values) for name, values in times.items()}
     peer = min((n for n in medians if n != "DST"), key=medians.__getitem__)
     record = {
@@ -136,7 +145,8 @@ def main():
         "batch": batch,
         "threads": 1,
         "warm_up": options.warm_up,
-        "samples_per_cpu_s": {name: batch / t for name, t in medians.items()},
+        "device": options.device,
+        "samples_per_s": {name: batch / t for name, t in medians.items()},
         "peer": peer,
         "ratio": medians["DST"] / medians[peer],
         "goal": 1.5,
@@ -146,9 +156,11 @@ def main():
     if options.json:
         print(json.dumps(record, indent=2))
         return
-    print(f"{recipe.name}, batch {batch}, one thread, torch {torch.__version__}")
+    where = "one thread" if device.type == "cpu" else torch.cuda.get_device_name()
+    print(f"{recipe.name}, batch {batch}, {where}, torch {torch.__version__}")
+    second = "CPU second" if device.type == "cpu" else "second"
     for name, t in medians.items():
-        print(f"  {name:26} {batch / t:8,.0f} samples a CPU second")
+        print(f"  {name:26} {batch / t:8,.0f} samples a {second}")
     print(f"a DST step takes {record['ratio']:.2f} × the step of {peer} (goal: at most 1.5)")
 
 

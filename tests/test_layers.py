@@ -22,7 +22,7 @@ ROWS = [
     {"network", "chip", "fetch"},
     {"mapping", "plasticity"},
     {"kernels", "reference"},
-    {"trace"},
+    {"trace", "folding"},
     {"simulation"},
     {"energy", "interop", "geometry"},
     {"training"},

@@ -5,6 +5,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = [
     "brian2",
@@ -49,3 +51,23 @@ def test_all_is_every_extra_for_users():
     whole = set(extras["all"][0].removeprefix("neuromorph[").removesuffix("]").split(","))
     apart = {"all", "cluster", "compression", "dev", "docs", "judges"}
     assert whole == set(extras) - apart
+
+
+WITHOUT_KERNELS = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("neuromorph.kernels"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Missing())
+from neuromorph.training import load_recipe, train_seeds
+result = train_seeds(load_recipe("digits-gxnor"), 1, out=sys.argv[1], epochs=1, progress=False)
+print(result["network"]["seed"])
+"""
+
+
+def test_training_needs_no_compiled_kernels(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed")
+    code = [sys.executable, "-c", WITHOUT_KERNELS, str(tmp_path)]
+    done = subprocess.run(code, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

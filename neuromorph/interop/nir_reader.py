@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.errors import NetworkError
-from neuromorph.interop.folding import smallest_space
+from neuromorph.folding import smallest_space
 from neuromorph.levels import Levels
 from neuromorph.network import (
     THRESHOLD_MAX,

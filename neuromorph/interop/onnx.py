@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuromorph.errors import MissingDependencyError, NetworkError
-from neuromorph.interop.folding import (
+from neuromorph.folding import (
     SUPPORTED,
     Flat,
     Floats,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuromorph.errors import NetworkError
-from neuromorph.interop.folding import bisect
+from neuromorph.folding import bisect
 from neuromorph.levels import Levels
 from neuromorph.network import Readout, Threshold
 from neuromorph.training.layers import DiscreteLinear

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from neuromorph.errors import NetworkError
-from neuromorph.interop.folding import (
+from neuromorph.folding import (
     SUPPORTED,
     Flat,
     Floats,
