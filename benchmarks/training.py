@@ -9,7 +9,8 @@ counts.  All run in one process on one thread, in turns, on the batches of a
 training from its beginning; the first steps, in which Adam's increments are
 not yet averages and far more weights hop than later, are not timed (WARM_UP).
 Figures are CPU time (with --device cuda: time until the GPU is done), medians
-over rounds.  Counted: training samples (forward, backward, update).  Goal: a DST step costs at most 1.5 times the float step.
+over rounds.  Counted: training samples (forward, backward, update).  Goal: a
+DST step costs at most 1.5 times the float step.
 """
 
 import argparse
@@ -114,6 +115,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True  # as in training
     recipe = load_recipe(options.recipe)
     data = load_data(recipe.data.name)
     batch = recipe.training.batch

@@ -264,7 +264,7 @@ def boundary(value: ArrayLike, increment: ArrayLike, h: float = 1.0) -> NDArray[
 def split(rho: ArrayLike, step: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """ρ = κ·Δz + ν with κ = fix(ρ/Δz) and |ν| < Δz of the same sign (§4, step 2)."""
     rho = np.asarray(rho, dtype=np.float64)
-    kappa = np.fix(rho / step)
+    kappa = np.trunc(rho / step)
     return kappa.astype(np.int64), rho - kappa * step
 
 

@@ -119,7 +119,7 @@ def test_a_network_on_a_gpu_is_that_of_its_integers(tmp_path):
     model = copy.deepcopy(training.model).eval()
     with torch.no_grad(), exact_sums():
         there = [x.cpu() for x in model.outputs(images.to(GPU))]
-        here = [x for x in model.cpu().outputs(images)]
+        here = model.cpu().outputs(images)
     assert all(torch.equal(a, b) for a, b in zip(there[:-1], here[:-1]))
     assert torch.allclose(there[-1], here[-1], rtol=1e-6, atol=1e-6)  # an FMA rounds once
     export(model, images.numpy(), name="digits")  # raises where a level differs

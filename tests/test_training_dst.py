@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from neuromorph import draws, levels
 from neuromorph.errors import RecipeError
 from neuromorph.levels import Levels
-from neuromorph.training import DST, BatchNorm, DiscreteLinear, parameter_groups
+from neuromorph.training import DST, BatchNorm, DiscreteLinear, dst, functional, parameter_groups
 
 RULES = ["sgd", "momentum", "adam", "adamax", "shift_adamax"]
 
@@ -168,3 +168,34 @@ def test_impossible_settings_are_refused(settings, sentence):
     rate = settings.pop("lr", 0.1)
     with pytest.raises(RecipeError, match=sentence):
         DST(parameter_groups(DiscreteLinear(2, 2)), rate, **settings)
+
+
+@pytest.mark.parametrize("increments", [*RULES, "adam8"])
+def test_moved_together_is_moved_alone(increments, monkeypatch):
+    """What a GPU does, parameters of equal settings as one tensor, made to happen on a CPU."""
+
+    def trained(rate_of_last):
+        torch.manual_seed(0)
+        layers = [DiscreteLinear(40, 30, n) for n in (1, 1, 2, 0, 1)]
+        layers += [DiscreteLinear(40, 30, 1, method="twn"), DiscreteLinear(40, 30, None)]
+        for index, layer in enumerate(layers):
+            layer.reset(3, index)
+        module = torch.nn.ModuleList([*layers, BatchNorm(30), BatchNorm(7)])
+        optimizer = DST(parameter_groups(module), 0.1, seed=3, increments=increments)
+        optimizer.param_groups[0]["lr"] = rate_of_last
+        for number in range(6):
+            generator = torch.Generator().manual_seed(number)
+            for parameter in module.parameters():
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            if number == 3:  # one that falls behind in steps
+                layers[1].weight.grad = None
+            optimizer.step()
+        moments = [v for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v)]
+        return [p.detach() for p in module.parameters()], moments
+
+    alone = trained(0.2)
+    monkeypatch.setattr(dst, "_goes_alone", lambda parameter: False)
+    monkeypatch.setattr(functional, "_by_numpy", lambda tensor: False)
+    for ours, wanted in zip(trained(0.2), alone):
+        assert len(ours) == len(wanted)
+        assert all(torch.equal(a, b) for a, b in zip(ours, wanted))

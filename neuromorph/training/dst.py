@@ -6,7 +6,7 @@ No hidden weight is kept.  What an increment rule keeps is its own state, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from neuromorph.errors import RecipeError
 from neuromorph.levels import Transition
 from neuromorph.training import moments
-from neuromorph.training.functional import transition, uniform, weight_keys
+from neuromorph.training.functional import joined_uniform, transition, uniform, weight_keys
 from neuromorph.training.shift import shift_adamax
 
 __all__ = ["DST", "Increments", "parameter_groups", "share_curvature"]
 
+_Mover = tuple[Tensor, dict[str, Any]]  # a parameter and its group
 Increments = Literal["sgd", "momentum", "adam", "adam8", "adamax", "shift_adamax"]
 _BITS: dict[Increments, int] = {
     "sgd": 0,
@@ -35,6 +36,8 @@ _MOMENTS: dict[Increments, tuple[str, ...]] = {
     "adamax": ("first", "largest"),
     "shift_adamax": ("first", "largest"),
 }
+# What parameters must agree in to be moved as one.
+_SETTINGS = ("n", "limit", "lr", "betas", "eps", "m", "kind")
 # Weights moved at a time on a CPU: all intermediate results stay in its cache.
 _BLOCK = 1 << 17
 # Draws that round quantised moments are numbered apart from those of the transitions.
@@ -173,57 +176,77 @@ class DST(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        together: dict[tuple[Any, ...], list[_Mover]] = {}
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, group)
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                state["step"] = state.get("step", 0) + 1
+                rule = _rule(group)
+                if rule == "adam8" or _goes_alone(parameter):
+                    self._move(parameter, rule, group)
+                    continue
+                settings = tuple(group[name] for name in _SETTINGS)
+                key = (parameter.device, state["step"], rule, group["layer"] is None, *settings)
+                together.setdefault(key, []).append((parameter, group))
+        for (_, step, rule, *_), movers in together.items():
+            self._move_together(movers, step, rule)
         return loss
 
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _move_together(self, movers: list[_Mover], step: int, rule: Increments) -> None:
+        """Move parameters of equal settings as one, which launches far fewer GPU kernels."""
+        parameters, group = [parameter for parameter, _ in movers], movers[0][1]
+        kept = {
+            name: [_moment(self.state[p], name, p) for p in parameters]
+            for name in _MOMENTS.get(rule, ())
+        }
+        flat = {name: _joined(tensors) for name, tensors in kept.items()}
+        gradient = _joined([p.grad for p in parameters])  # type: ignore[misc]
+        weights = _joined(parameters)
+        increment = _increment(gradient, {"step": step, **flat}, rule, group, None)
+        draw = None
+        if group["n"] is not None:
+            keys = [self._keys_of(p, g["seed"], g["layer"]) for p, g in movers]
+            draw = joined_uniform(keys, [(g["seed"], g["layer"]) for _, g in movers], step)
+        _take(weights, increment, draw, group)
+        for tensors, joined in ((parameters, weights), *((kept[k], flat[k]) for k in kept)):
+            for tensor, part in zip(tensors, joined.split([t.numel() for t in tensors])):
+                tensor.copy_(part.view_as(tensor))
+
+    def _move(self, parameter: Tensor, rule: Increments, group: dict[str, Any]) -> None:
         state = self.state[parameter]
-        state["step"] = state.get("step", 0) + 1
-        rule: Increments = group["increments"]
         if group["layer"] is None:
-            rule = rule if rule in ("adamax", "shift_adamax") else "adam"
             parameter += _increment(parameter.grad, state, rule, group, None)
             return
         flat, gradient = parameter.view(-1), parameter.grad.reshape(-1)  # type: ignore[union-attr]
         if rule == "adam8":
             rounding = self._draw(parameter, group, _ROUNDING_DRAWS, slice(None))
             increment = _increment(gradient, state, rule, group, rounding)
-            self._take(parameter, flat, increment, group, slice(None))
+            draw = None if group["n"] is None else self._draw(parameter, group, 0, slice(None))
+            _take(flat, increment, draw, group)
             return
         kept = {name: _moment(state, name, parameter).view(-1) for name in _MOMENTS.get(rule, ())}
-        size = _BLOCK if parameter.device.type == "cpu" else flat.numel()
-        for start in range(0, flat.numel(), size):
-            part = slice(start, start + size)
+        for start in range(0, flat.numel(), _BLOCK):
+            part = slice(start, start + _BLOCK)
             moments_of_part = {name: moment[part] for name, moment in kept.items()}
             increment = _increment(
                 gradient[part], {"step": state["step"], **moments_of_part}, rule, group, None
             )
-            self._take(parameter, flat, increment, group, part)
-
-    def _take(
-        self, parameter: Tensor, flat: Tensor, increment: Tensor, group: dict[str, Any], part: slice
-    ) -> None:
-        """Move a part of a flat parameter by its increment: hop, or add and stay inside limits."""
-        weights = flat[part]
-        if group["n"] is None:
-            weights += increment
-            if group["limit"] is not None:
-                weights.clamp_(-group["limit"], group["limit"])
-            return
-        draw = self._draw(parameter, group, 0, part)
-        transition(weights, increment, draw, group["n"], m=group["m"], kind=group["kind"])
+            draw = None if group["n"] is None else self._draw(parameter, group, 0, part)
+            _take(flat[part], increment, draw, group)
 
     def _draw(self, parameter: Tensor, group: dict[str, Any], apart: int, part: slice) -> Tensor:
         """Draws of this step for a part; ``apart`` numbers those of another purpose."""
         seed, layer, step = group["seed"], group["layer"] + apart, self.state[parameter]["step"]
-        keys = self._keys.get((parameter, apart))
+        return uniform(self._keys_of(parameter, seed, layer)[part], seed, layer, step)
+
+    def _keys_of(self, parameter: Tensor, seed: int, layer: int) -> Tensor:
+        keys = self._keys.get((parameter, layer))
         if keys is None:
             keys = weight_keys(seed, layer, parameter.numel(), parameter.device)
-            self._keys[parameter, apart] = keys
-        return uniform(keys[part], seed, layer, step)
+            self._keys[parameter, layer] = keys
+        return keys
 
 
 @torch.no_grad()
@@ -234,6 +257,33 @@ def share_curvature(model: nn.Module, optimizer: DST) -> None:
             moment = optimizer.second_moment(module.weight)  # type: ignore[arg-type]
             if moment is not None:
                 module.second.copy_(moment)  # type: ignore[operator]
+
+
+def _take(weights: Tensor, increment: Tensor, draw: Tensor | None, group: dict[str, Any]) -> None:
+    """Move flat weights by their increments: hop by the draws, or add and stay inside limits."""
+    if draw is not None:
+        transition(weights, increment, draw, group["n"], m=group["m"], kind=group["kind"])
+        return
+    weights += increment
+    if group["limit"] is not None:
+        weights.clamp_(-group["limit"], group["limit"])
+
+
+def _goes_alone(parameter: Tensor) -> bool:
+    """Whether a parameter is moved by itself, block by block, as suits the cache of a CPU."""
+    return parameter.device.type == "cpu"
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def _rule(group: dict[str, Any]) -> Increments:
+    """How gradients of a group become increments; batch norm's have a rule of their own."""
+    rule: Increments = group["increments"]
+    if group["layer"] is None and rule not in ("adamax", "shift_adamax"):
+        return "adam"
+    return rule
 
 
 def _increment(

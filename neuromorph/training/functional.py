@@ -8,6 +8,7 @@ shape.  Section numbers are those of ``docs/paper.md``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +19,15 @@ from torch import Tensor
 from neuromorph import draws, levels
 from neuromorph.levels import Levels, Pulse, Transition
 
-__all__ = ["phi", "ternary_tanh", "transition", "uniform", "weight_keys", "window"]
+__all__ = [
+    "joined_uniform",
+    "phi",
+    "ternary_tanh",
+    "transition",
+    "uniform",
+    "weight_keys",
+    "window",
+]
 
 
 def phi(
@@ -164,13 +173,22 @@ def uniform(keys: Tensor, seed: int, layer: int, step: int) -> Tensor:
     """Draws of one step, float32 in [0, 1), equal to ``draws.uniform`` bit for bit.
 
     ``keys`` are those of :func:`weight_keys`.  On a CPU NumPy's definition makes
-    them; elsewhere int32 arithmetic, which wraps like uint32, with right shifts made
-    logical by masks.
+    them; elsewhere :func:`joined_uniform`.
     """
-    key = draws.step_key(draws.layer_key(seed, layer), step)
     if _by_numpy(keys):
+        key = draws.step_key(draws.layer_key(seed, layer), step)
         return torch.from_numpy(draws.step_uniform(keys.numpy().view(np.uint32), key))
-    x = keys ^ _signed(key)
+    return joined_uniform([keys], [(seed, layer)], step)
+
+
+def joined_uniform(keys: Sequence[Tensor], places: Sequence[tuple[int, int]], step: int) -> Tensor:
+    """The draws of several layers one after the other; ``places`` are (seed, layer) of each.
+
+    In int32 arithmetic, which wraps like uint32, with right shifts made logical by masks.
+    """
+    x = torch.cat(
+        [k ^ _signed(draws.step_key(draws.layer_key(*at), step)) for k, at in zip(keys, places)]
+    )
     x ^= (x >> 16) & 0xFFFF
     x *= _signed(0x7FEB352D)
     x ^= (x >> 15) & 0x1FFFF

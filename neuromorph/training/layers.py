@@ -276,10 +276,11 @@ def exact_sums() -> Iterator[None]:
     Fast transforms (NNPACK's, and reduced precision on GPUs) round; sums of
     discrete levels must not.
     """
-    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark
+    cudnn.allow_tf32 = matmul.allow_tf32 = cudnn.benchmark = False
     try:
         with torch.backends.nnpack.flags(enabled=False):
             yield
     finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = before

@@ -4,7 +4,9 @@ Nothing is chosen here, neither an epoch nor a setting; the test images are
 read once, when the last epoch is done.  Order of samples and shifts are drawn
 by counters keyed by (seed, epoch), so a run that was stopped goes on bit for
 bit as if it had not been.  torch runs on one thread: how it splits a sum over
-more would change its last bits, and with them the trained network.
+more would change its last bits, and with them the trained network.  (On a GPU
+gradients of convolutions are added up in any order, so all this holds but for
+their last bits.)
 """
 
 from __future__ import annotations
@@ -155,7 +157,7 @@ class Training:
         images, labels = self.varied(number)
         total = torch.zeros((), device=self.device)
         self.model.train()
-        with _one_thread():
+        with _settled():
             for step in range(steps):
                 t = (number + step / steps) / self.recipe.training.epochs
                 self._set_rate(t)
@@ -321,13 +323,16 @@ class Training:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+def _settled() -> Iterator[None]:
+    """One thread; on a GPU, the convolution that is fastest for shapes that stay the same."""
+    before = torch.get_num_threads(), torch.backends.cudnn.benchmark
     torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        torch.backends.cudnn.benchmark = before[1]
 
 
 def train(
