@@ -189,6 +189,8 @@ def test_seeds_write_network_result_and_card(tmp_path):
     assert "neuromorph train networks/tiny/recipe.toml --seeds 2" in card
     assert "state of 64 bits (Adam's two float32 moments)" in card
     assert "55.6%" in card
+    assert result["seeds"][0]["devices"] == [f"CPU (torch {torch.__version__})"]
+    assert f"Trained on CPU (torch {torch.__version__}).\n" in card
     assert not list(tmp_path.rglob("*.partial"))
 
 
@@ -205,6 +207,18 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path):
         other.resume()
 
 
+def test_a_card_names_every_device_and_what_a_gpu_cannot_promise(tmp_path):
+    first = start(tmp_path, epochs=2)
+    first.epoch()
+    first.devices[:] = ["NVIDIA H200 (torch 2.11.0)"]
+    first.epoch()
+    result = train_seeds(RECIPE, [1], out=tmp_path, epochs=2, progress=False)
+    here = f"CPU (torch {torch.__version__})"
+    assert result["seeds"][0]["devices"] == ["NVIDIA H200 (torch 2.11.0)", here]
+    card = (tmp_path / "card.md").read_text()
+    assert f"Trained on NVIDIA H200 (torch 2.11.0), {here}; a GPU adds up gradients" in card
+
+
 def test_resume_can_be_declined(tmp_path):
     start(tmp_path).epoch()
     trained = train(RECIPE, seed=1, out=tmp_path, epochs=1, resume=False, progress=False)
@@ -219,7 +233,7 @@ def test_broken_checkpoints_are_refused(tmp_path):
         (b"", "cannot be read"),
         (whole[:1000], "cannot be read"),
         (b"foreign" * 100, "cannot be read"),
-        (whole.replace(b"neuromorph-checkpoint 2", b"neuromorph-checkpoint 9"), "not a checkpoint"),
+        (whole.replace(b"neuromorph-checkpoint 3", b"neuromorph-checkpoint 9"), "not a checkpoint"),
         (whole.replace(b'\\"betas\\"', b'\\"bitas\\"'), "is damaged; delete it"),
     ):
         training.checkpoint.write_bytes(content)

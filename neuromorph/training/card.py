@@ -225,6 +225,17 @@ def _trial(recipe: Recipe) -> list[str]:
     return ["", f"**A trial** on {recipe.data.limit:,} images of each part, not a result."]
 
 
+def _trained_on(seeds: list[dict[str, Any]]) -> list[str]:
+    """Where; networks of results without it were trained on a CPU."""
+    devices = list(dict.fromkeys(name for seed in seeds for name in seed.get("devices", ())))
+    if not devices:
+        return []
+    order = ""
+    if not all(name.startswith("CPU") for name in devices):
+        order = "; a GPU adds up gradients in any order, so another run ends a little elsewhere"
+    return [f"* Trained on {', '.join(devices)}{order}."]
+
+
 def _best_test(result: dict[str, Any]) -> list[str]:
     """The figure some papers report, labelled as what it is."""
     if "best_test_accuracy" not in result:

@@ -2,7 +2,7 @@
 
 Tensors ``model.<name>``, ``best.<name>`` (the model at the epoch best on
 validation) and ``optimizer.<parameter>.<name>``; the metadata say of which
-recipe, seed and epoch they are.
+recipe, seed and epoch they are, and on which devices the epochs were trained.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from neuromorph.writing import write_whole
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
-FORMAT = "neuromorph-checkpoint 2"
+FORMAT = "neuromorph-checkpoint 3"
 
 
 def save_checkpoint(
@@ -35,6 +35,7 @@ def save_checkpoint(
     seed: int,
     history: list[dict[str, float]],
     best: dict[str, Tensor],
+    devices: list[str],
 ) -> None:
     """Write the state after ``len(history)`` epochs.
 
@@ -58,6 +59,7 @@ def save_checkpoint(
         "recipe": recipe.sha256,
         "seed": str(seed),
         "history": json.dumps(history),
+        "devices": json.dumps(devices),
         "optimizer": json.dumps({"groups": state["param_groups"], "numbers": numbers}),
     }
     write_whole(path, save(tensors, metadata), RecipeError)
@@ -65,14 +67,14 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path, model: torch.nn.Module, optimizer: DST, *, recipe: Recipe, seed: int
-) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+) -> tuple[list[dict[str, float]], dict[str, Tensor], list[str]]:
     """Restore model and optimizer.
 
     Returns
     -------
-    (list, dict)
+    (list, dict, list)
         The history, one entry an epoch done; the state of the model at the
-        epoch best on validation.
+        epoch best on validation; the devices it was trained on.
 
     Raises
     ------
@@ -94,6 +96,7 @@ def load_checkpoint(
         )
     try:
         history: list[dict[str, float]] = json.loads(metadata["history"])
+        devices: list[str] = json.loads(metadata["devices"])
         saved = json.loads(metadata["optimizer"])
         best = _with_prefix(tensors, "best.")
         model.load_state_dict(best)  # refuses what does not fit
@@ -107,7 +110,7 @@ def load_checkpoint(
         optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         raise RecipeError(f"checkpoint {path} is damaged; delete it") from None
-    return history, best
+    return history, best, devices
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

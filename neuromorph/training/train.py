@@ -62,8 +62,9 @@ class Trained:
         (the same of the epoch best on test, if the recipe looks), ``layers``
         (see :func:`neuromorph.training.measure.measure_rest`, on the test
         images), ``resting_fraction`` (over all pairs),
-        ``optimizer_bits_per_weight``, ``hidden_bits_per_weight`` (0 with DST)
-        and ``history`` (one dict an epoch); where every pixel has a label also
+        ``optimizer_bits_per_weight``, ``hidden_bits_per_weight`` (0 with DST),
+        ``devices`` (on which it was trained, with torch's version) and
+        ``history`` (one dict an epoch); where every pixel has a label also
         ``validation_dice``, ``test_dice`` and ``deployed_test_dice``.
     """
 
@@ -119,6 +120,7 @@ class Training:
             )
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] = {}  # state of the epoch best on validation
+        self.devices: list[str] = []  # on which epochs were trained
         self.checkpoint = Path(out) / "checkpoints" / f"seed-{seed}.safetensors"
         self._images = torch.tensor(self.data.train_images, device=self.device)
         self._labels = torch.tensor(self.data.train_labels, device=self.device)
@@ -137,7 +139,7 @@ class Training:
             A checkpoint that is damaged or of another recipe.
         """
         if self.checkpoint.exists():
-            self.history, self.best = load_checkpoint(
+            self.history, self.best, self.devices = load_checkpoint(
                 self.checkpoint, self.model, self.optimizer, recipe=self.recipe, seed=self.seed
             )
 
@@ -180,6 +182,8 @@ class Training:
         if self.recipe.training.test_each_epoch:
             entry["test_accuracy"] = self._accuracy("test")
         self.history.append(entry)
+        if (device := _device_name(self.device)) not in self.devices:
+            self.devices.append(device)
         if number == self._best_epoch:
             self.best = {k: v.clone() for k, v in self.model.state_dict().items()}
         save_checkpoint(
@@ -190,6 +194,7 @@ class Training:
             seed=self.seed,
             history=self.history,
             best=self.best,
+            devices=self.devices,
         )
         return entry
 
@@ -247,6 +252,7 @@ class Training:
             "resting_fraction": resting,
             "optimizer_bits_per_weight": self.optimizer.state_bits,
             "hidden_bits_per_weight": 0 if self._hops else 32,
+            "devices": self.devices,
             "layers": layers,
             "history": self.history,
         }
@@ -320,6 +326,11 @@ class Training:
 
     def _accuracy(self, part: str) -> float:
         return accuracy(self.model, *self.part(part))
+
+
+def _device_name(device: torch.device) -> str:
+    name = "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    return f"{name} (torch {torch.__version__})"
 
 
 @contextmanager
