@@ -30,6 +30,7 @@ from neuromorph.kernels import counting as kernel_counting
 from neuromorph.kernels import timed as kernel_timed
 from neuromorph.mapping import check_fit, map_network
 from neuromorph.mapping.packets import PACKET_DTYPE
+from neuromorph.mapping.slices import axons_in
 from neuromorph.network import (
     Concat,
     Conv2d,
@@ -169,6 +170,36 @@ def test_a_spike_goes_once_to_each_core_that_hears_it():
     run = nm.simulate(mapping, raw, mode="timed")
     assert run.predictions.shape == (1, 4, 4)
     assert run.accuracy(np.zeros((1, 4, 4), int)) == 1.0
+
+
+def test_axons_are_the_neurons_heard_one_by_one():
+    """An up-sampled neuron is one axon, in what a cut says it needs and in every slice."""
+    seen = 0
+    for seed in range(40):
+        rng, network = np.random.default_rng([seed, 9]), random_graph(seed)
+        chip = dataclasses.replace(
+            roomy(random_chip(rng)), axons_in=int(rng.integers(12, 60)), columns=30, rows=30
+        )
+        fit = check_fit(network, chip)
+        if fit.mapping is None:
+            continue
+        most = dict.fromkeys((stage.name for stage in network.stages), 0)
+        for s in fit.mapping.slices:
+            stage = network.stages[s.stage]
+            heard = {
+                (source.stage, channel, row // source.upsample, column // source.upsample)
+                for source in stage.sources
+                for channel in range(source.shape[0] if stage.joins else stage.input_shape[0])
+                if s.inputs[0] <= source.first + channel < s.inputs[1]
+                for row in range(*s.input_rows)
+                for column in range(*s.input_columns)
+            }
+            assert axons_in(stage, s) == len(heard) <= chip.axons_in
+            most[s.layer] = max(most[s.layer], len(heard))
+            seen += stage.joins and s.input_rows != (0, stage.input_shape[1])
+        needed = {x.where.split("'")[1]: x.needed for x in fit.limits if x.limit == "axons_in"}
+        assert needed == most
+    assert seen > 20  # slices of joined images cut by rows
 
 
 def test_a_plain_sequence_needs_no_concat():

@@ -208,7 +208,7 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path):
 
 
 def test_a_card_names_every_device_and_what_a_gpu_cannot_promise(tmp_path):
-    first = start(tmp_path, epochs=2)
+    first = start(tmp_path, RECIPE.with_epochs(2))
     first.epoch()
     first.devices[:] = ["NVIDIA H200 (torch 2.11.0)"]
     first.epoch()

@@ -159,7 +159,7 @@ class _Rows:
 
         self.neurons = each(lambda s, _: s.neurons)
         self.channels = each(lambda s, _: s.channels[1] - s.channels[0])
-        self.inputs = each(lambda s, _: s.axons_in)
+        self.inputs = each(lambda s, _: s.window)
         spikes = each(lambda s, stage: stage.spikes_per_input)
         self.operations = mapping.pairs // np.maximum(spikes, 1)
         # pairs of (position, input): each is met by all channels of the slice

@@ -17,7 +17,7 @@ from neuromorph.mapping.links import legs, link_load, lost_ways, pairs_of
 from neuromorph.mapping.notebook import mapping_html
 from neuromorph.mapping.partition import Limit, partition
 from neuromorph.mapping.placement import place
-from neuromorph.mapping.slices import Slice, owner_rows, source_tiles, tap_counts
+from neuromorph.mapping.slices import Slice, axons_in, owner_rows, source_tiles, tap_counts
 from neuromorph.mapping.traffic import INPUT_LAYER, Spikes, Traffic, flows, spikes_of
 from neuromorph.mapping.ways import Ways
 from neuromorph.network import Network, Stage
@@ -337,7 +337,7 @@ class Mapping:
                     f"{s.channels[0]}:{s.channels[1]}",
                     f"{s.rows[0]}:{s.rows[1]}×{s.columns[0]}:{s.columns[1]}",
                     f"{s.neurons} ({s.neurons / self.chip.neurons:.0%})",
-                    f"{s.axons_in}",
+                    f"{axons_in(self.network.stages[s.stage], s)}",
                     *([f"{s.inputs[0]}:{s.inputs[1]}"] if split else []),
                 ]
             )

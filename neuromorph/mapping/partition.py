@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.mapping.slices import Range, Slice, cut, input_range, sum_range
+from neuromorph.mapping.slices import Range, Slice, channels_heard, cut, input_range, sum_range
 from neuromorph.network import Network, Source, Stage
 
 __all__ = ["SUM_BITS", "Limit", "partition"]
@@ -119,8 +119,10 @@ class _Runs:
         low = starts * stage.stride[axis] - stage.padding[axis]
         high = (stops - 1) * stage.stride[axis] - stage.padding[axis] + stage.extent[axis]
         self.low, self.high = np.clip(low, 0, size), np.clip(high, 0, size)  # as input_range
-        self.most_inputs = int((self.high - self.low).max())
-        self.inputs = int((self.high - self.low).sum())
+
+    def seen(self, factor: int) -> NDArray[np.int64]:
+        """Rows (or columns) that each run sees of a source up-sampled by ``factor``."""
+        return -(-self.high // factor) - self.low // factor
 
     def most_heard(self, heard: NDArray[np.int64]) -> int:
         """Most destinations of the outputs of one run, from those of every output."""
@@ -197,13 +199,15 @@ class _Needs:
         edges = heard * np.arange(inputs) // inputs  # as cut
         self.present = np.add.reduceat(present, edges, axis=1, dtype=np.int64).swapaxes(0, 1)
         self.largest_part = _largest_sum(stage, edges)
+        # channels of each source that each part of the fan-in hears
+        self.heard = np.array([channels_heard(stage, part) for part in cut(heard, inputs)])
 
     def of_channel(self, rows: _Runs, columns: _Runs) -> dict[str, int]:
         """What one channel of the largest box takes, as far as it is known."""
         need = {
             "neurons": rows.most_sums * columns.most_sums,
             # does not depend on the number of channels
-            "axons_in": self.heard * rows.most_inputs * columns.most_inputs,
+            "axons_in": int(self.axons(rows, columns).max()),
         }
         if self.ears is not None:
             need["axons_out"] = sum(
@@ -214,10 +218,12 @@ class _Needs:
             need["axons_out"] = max(need.get("axons_out", 0), need["neurons"])
         return need
 
-    @property
-    def heard(self) -> int:
-        """Input channels of the largest part of the fan-in."""
-        return -(-self.stage.input_shape[0] // self.inputs)
+    def axons(self, rows: _Runs, columns: _Runs) -> NDArray[np.int64]:
+        """Neurons that each box hears: (parts of the fan-in, rows, columns)."""
+        factors = [source.upsample for source in self.stage.sources]
+        windows = [np.outer(rows.seen(f), columns.seen(f)) for f in factors]
+        axons: NDArray[np.int64] = np.tensordot(self.heard, windows, axes=1)
+        return axons
 
     def synapse_bits(self, rows: _Runs, columns: _Runs) -> NDArray[np.int64]:
         """Bits of each channel in every different box: (boxes, channels)."""
@@ -326,7 +332,7 @@ def _best(needs: _Needs, rows: list[_Runs], columns: list[_Runs]) -> _Cut | None
         if parts is None:
             continue
         found = _Cut(stage=needs.stage, rows=y, columns=x, channels=parts, inputs=needs.inputs)
-        cost = (found.slices, parts * y.inputs * x.inputs)
+        cost = (found.slices, parts * int(needs.axons(y, x).sum()))
         if cheapest is None or cost < cheapest:
             best, cheapest = found, cost
     return best

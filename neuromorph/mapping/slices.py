@@ -14,6 +14,8 @@ from neuromorph.network import Stage
 __all__ = [
     "Range",
     "Slice",
+    "axons_in",
+    "channels_heard",
     "cut",
     "input_range",
     "owner_rows",
@@ -62,8 +64,8 @@ class Slice:
         return self.inputs[0] == 0
 
     @property
-    def axons_in(self) -> int:
-        """Input neurons in the window."""
+    def window(self) -> int:
+        """Levels in the window, up-sampled pixels as often as it has them."""
         return _size(self.inputs) * _size(self.input_rows) * _size(self.input_columns)
 
     @property
@@ -107,6 +109,28 @@ def input_range(stage: Stage, axis: int, sums: Range) -> Range:
     low = sums[0] * stage.stride[axis] - stage.padding[axis]
     high = (sums[1] - 1) * stage.stride[axis] - stage.padding[axis] + stage.extent[axis]
     return min(max(low, 0), size), max(min(high, size), 0)
+
+
+def channels_heard(stage: Stage, inputs: Range) -> list[int]:
+    """How many of the channels of each source are among some of the input channels."""
+    if len(stage.sources) == 1:
+        return [_size(inputs)]  # of a flattened image, its pixels
+    return [
+        max(min(inputs[1], s.first + s.shape[0]) - max(inputs[0], s.first), 0)
+        for s in stage.sources
+    ]
+
+
+def axons_in(stage: Stage, s: Slice) -> int:
+    """Neurons that a slice hears; an up-sampled pixel is one, however often it is seen."""
+    total = 0
+    for source, channels in zip(stage.sources, channels_heard(stage, s.inputs)):
+        rows, columns = (
+            -(-window[1] // source.upsample) - window[0] // source.upsample
+            for window in (s.input_rows, s.input_columns)
+        )
+        total += channels * rows * columns
+    return total
 
 
 def tap_counts(stage: Stage, axis: int, sums: Range) -> NDArray[np.int64]:

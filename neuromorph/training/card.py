@@ -113,6 +113,7 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         f"* Kept for each weight during training: {_kept(n1, hidden)}, and optimizer state of "
         f"{_STATE[rules.increments]}; batch norm is float32"
         f"{', by shifts (its factors are powers of two)' if recipe.norm.kind == 'shift' else ''}.",
+        *_trained_on(seeds),
         f"* The integer network equals torch's float32 on every level of every layer of {proven} "
         "(checked at export).",
         "",
