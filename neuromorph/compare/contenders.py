@@ -18,7 +18,7 @@ import numpy as np
 from neuromorph.chip import Chip
 from neuromorph.compare.activity import Activity, accumulator_bits, counts_of
 from neuromorph.energy import EnergyReport, Prices, estimate_energy
-from neuromorph.errors import NetworkError
+from neuromorph.errors import MappingError, NetworkError
 from neuromorph.events import HOPS, Counts, Dataflow
 from neuromorph.mapping import Form, Mapping, map_network
 from neuromorph.mapping.dataflow import WORD_BITS, level_bits
@@ -143,9 +143,14 @@ def place(contender: Contender, chip: Chip) -> Mapping:
     plain = Fraction(network.stored_bits, network.weight_count)
     room = int(chip.synapse_bits * plain / contender.weight_bits)
     wide = 32 if contender.form.floats else max(chip.accumulator_bits, accumulator_bits(network))
-    mapping = map_network(
-        network, replace(chip, synapse_bits=max(room, 1), accumulator_bits=wide, text="")
-    )
+    try:
+        mapping = map_network(
+            network, replace(chip, synapse_bits=max(room, 1), accumulator_bits=wide, text="")
+        )
+    except MappingError as error:
+        if not contender.form.floats:
+            raise
+        raise MappingError(f"{contender.name}, with weights of 32 bits: {error}") from None
     return replace(mapping, chip=replace(chip, accumulator_bits=wide, text=""))
 
 
