@@ -13,10 +13,11 @@ import neuromorph as nm
 from neuromorph.cli import main
 from neuromorph.compare import compare_networks, draw_comparison, find_contender, measure
 from neuromorph.compare.activity import counts_of
+from neuromorph.compare.contenders import place
 from neuromorph.compare.picture import _apart
 from neuromorph.compare.table import Comparison
 from neuromorph.energy import estimate_energy, load_prices
-from neuromorph.errors import NetworkError, PriceError
+from neuromorph.errors import MappingError, NetworkError, PriceError
 
 NAMES = ("mnist-mlp-float", "mnist-mlp-int8", "mnist-mlp-bnn", "mnist-mlp-gxnor")
 KEYS = {
@@ -221,6 +222,16 @@ def test_a_fan_in_that_is_split_over_cores():
     assert entry.best.cores > whole.best.cores
     assert entry.effective == whole.effective
     assert 0 < entry.silent.report.dynamic.p50 < entry.best.report.dynamic.p50
+
+
+def test_a_float_twin_that_does_not_fit_is_named():
+    """Weights of 32 bits need more cores than those of the network it stands for."""
+    int8 = find_contender("mnist-mlp-int8")
+    twin = find_contender("mnist-mlp-float")
+    chip = replace(nm.load_chip("gxnor45"), columns=4, rows=4)
+    assert place(int8, chip).cores_used <= 16
+    with pytest.raises(MappingError, match="mnist-mlp-float, with weights of 32 bits: network 'mn"):
+        place(twin, chip)
 
 
 def test_tokens_go_where_sums_would():

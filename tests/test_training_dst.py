@@ -174,15 +174,17 @@ def test_impossible_settings_are_refused(settings, sentence):
 def test_moved_together_is_moved_alone(increments, monkeypatch):
     """What a GPU does, parameters of equal settings as one tensor, made to happen on a CPU."""
 
-    def trained(rate_of_last):
+    def trained():
         torch.manual_seed(0)
-        layers = [DiscreteLinear(40, 30, n) for n in (1, 1, 2, 0, 1)]
+        layers = [DiscreteLinear(40, 30, n) for n in (1,) * 7 + (2, 0)]
         layers += [DiscreteLinear(40, 30, 1, method="twn"), DiscreteLinear(40, 30, None)]
         for index, layer in enumerate(layers):
             layer.reset(3, index)
         module = torch.nn.ModuleList([*layers, BatchNorm(30), BatchNorm(7)])
         optimizer = DST(parameter_groups(module), 0.1, seed=3, increments=increments)
-        optimizer.param_groups[0]["lr"] = rate_of_last
+        changes = {"lr": 0.2, "m": 0.5, "kind": "unbiased", "betas": [0.5, 0.99], "eps": 1e-3}
+        for group, (name, value) in zip(optimizer.param_groups, changes.items()):
+            group[name] = value
         for number in range(6):
             generator = torch.Generator().manual_seed(number)
             for parameter in module.parameters():
@@ -193,9 +195,9 @@ def test_moved_together_is_moved_alone(increments, monkeypatch):
         moments = [v for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v)]
         return [p.detach() for p in module.parameters()], moments
 
-    alone = trained(0.2)
+    alone = trained()
     monkeypatch.setattr(dst, "_goes_alone", lambda parameter: False)
     monkeypatch.setattr(functional, "_by_numpy", lambda tensor: False)
-    for ours, wanted in zip(trained(0.2), alone):
+    for ours, wanted in zip(trained(), alone):
         assert len(ours) == len(wanted)
         assert all(torch.equal(a, b) for a, b in zip(ours, wanted))

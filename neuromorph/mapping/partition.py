@@ -1,8 +1,8 @@
 """Cutting layers into slices that fit a core.
 
 What a slice takes of a limit is a product of what its rows, its columns and
-its channels take, so a cut is judged from its largest runs; slices are made
-only of the cut that is taken.
+its channels take (of input axons, the sum of such products over the sources),
+so a cut is judged from its runs; slices are made only of the cut that is taken.
 
 A layer of which no single output fits, because its fan-in needs more input
 axons or synapse memory than a core has, is cut by input channels as well: the
@@ -349,18 +349,19 @@ def _split(
     stage: Stage, chip: Chip, ears: list[_Ears] | None, rows: _Runs, columns: _Runs
 ) -> _Needs | None:
     """Needs with the fan-in in as few parts as let one output fit; None if none or all do."""
-    channels = stage.input_shape[0]
-    if channels == 1 or not _breaks(_Needs(stage, chip, ears), chip, rows, columns):
+    channels, whole = stage.input_shape[0], _Needs(stage, chip, ears)
+    if channels == 1 or not _breaks(whole, chip, rows, columns):
         return None
-    low, high = 2, channels
-    while low < high:  # more parts never need more
-        middle = (low + high) // 2
-        if _Needs(stage, chip, ears, middle).parts(rows, columns) is None:
-            low = middle + 1
-        else:
-            high = middle
-    needs = _Needs(stage, chip, ears, low)
-    return None if needs.parts(rows, columns) is None else needs
+    if _Needs(stage, chip, ears, channels).parts(rows, columns) is None:
+        return None  # not even with a channel a part
+    axons = int(whole.axons(rows, columns).max())
+    bits = int(whole.synapse_bits(rows, columns).max())
+    fewest = max(2, -(-axons // chip.axons_in), -(-bits // chip.synapse_bits))
+    for parts in range(fewest, channels):  # more parts may need more: channels weigh differently
+        needs = _Needs(stage, chip, ears, parts)
+        if needs.parts(rows, columns) is not None:
+            return needs
+    return _Needs(stage, chip, ears, channels)
 
 
 def _largest_sum(stage: Stage, edges: NDArray[np.int64]) -> int:

@@ -233,7 +233,7 @@ def _trained_on(seeds: list[dict[str, Any]]) -> list[str]:
         return []
     order = ""
     if not all(name.startswith("CPU") for name in devices):
-        order = "; a GPU adds up gradients in any order, so another run ends a little elsewhere"
+        order = "; a GPU adds up in any order, so another run ends a little elsewhere"
     return [f"* Trained on {', '.join(devices)}{order}."]
 
 

@@ -23,7 +23,7 @@ from neuromorph.writing import write_whole
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
-FORMAT = "neuromorph-checkpoint 3"
+FORMAT = "neuromorph-checkpoint 2"
 
 
 def save_checkpoint(
@@ -96,7 +96,7 @@ def load_checkpoint(
         )
     try:
         history: list[dict[str, float]] = json.loads(metadata["history"])
-        devices: list[str] = json.loads(metadata["devices"])
+        devices: list[str] = json.loads(metadata.get("devices", "[]"))
         saved = json.loads(metadata["optimizer"])
         best = _with_prefix(tensors, "best.")
         model.load_state_dict(best)  # refuses what does not fit

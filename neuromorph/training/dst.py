@@ -187,8 +187,8 @@ class DST(torch.optim.Optimizer):
                 if rule == "adam8" or _goes_alone(parameter):
                     self._move(parameter, rule, group)
                     continue
-                settings = tuple(group[name] for name in _SETTINGS)
-                key = (parameter.device, state["step"], rule, group["layer"] is None, *settings)
+                settings = (str(group[name]) for name in _SETTINGS)
+                key = (parameter.device, state["step"], rule, *settings)
                 together.setdefault(key, []).append((parameter, group))
         for (_, step, rule, *_), movers in together.items():
             self._move_together(movers, step, rule)

@@ -273,8 +273,8 @@ class Activation(nn.Module):
 def exact_sums() -> Iterator[None]:
     """Keep torch to convolutions that add up products.
 
-    Fast transforms (NNPACK's, and reduced precision on GPUs) round; sums of
-    discrete levels must not.
+    Fast transforms (NNPACK's, those a GPU may find fastest, and its reduced
+    precision) round; sums of discrete levels must not.
     """
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark

@@ -4,9 +4,9 @@ Nothing is chosen here, neither an epoch nor a setting; the test images are
 read once, when the last epoch is done.  Order of samples and shifts are drawn
 by counters keyed by (seed, epoch), so a run that was stopped goes on bit for
 bit as if it had not been.  torch runs on one thread: how it splits a sum over
-more would change its last bits, and with them the trained network.  (On a GPU
-gradients of convolutions are added up in any order, so all this holds but for
-their last bits.)
+more would change its last bits, and with them the trained network.  On a GPU
+draws are the same, but convolutions add up in any order and round as they
+please, so no run repeats another bit for bit.
 """
 
 from __future__ import annotations
