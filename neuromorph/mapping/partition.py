@@ -122,7 +122,8 @@ class _Runs:
 
     def seen(self, factor: int) -> NDArray[np.int64]:
         """Rows (or columns) that each run sees of a source up-sampled by ``factor``."""
-        return -(-self.high // factor) - self.low // factor
+        pixels: NDArray[np.int64] = -(-self.high // factor) - self.low // factor
+        return pixels
 
     def most_heard(self, heard: NDArray[np.int64]) -> int:
         """Most destinations of the outputs of one run, from those of every output."""

@@ -210,8 +210,9 @@ class DST(torch.optim.Optimizer):
             keys = [self._keys_of(p, g["seed"], g["layer"]) for p, g in movers]
             draw = joined_uniform(keys, [(g["seed"], g["layer"]) for _, g in movers], step)
         _take(weights, increment, draw, group)
+        sizes = [parameter.numel() for parameter in parameters]
         for tensors, joined in ((parameters, weights), *((kept[k], flat[k]) for k in kept)):
-            for tensor, part in zip(tensors, joined.split([t.numel() for t in tensors])):
+            for tensor, part in zip(tensors, torch.split(joined, sizes)):
                 tensor.copy_(part.view_as(tensor))
 
     def _move(self, parameter: Tensor, rule: Increments, group: dict[str, Any]) -> None:
