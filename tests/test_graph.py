@@ -399,7 +399,8 @@ def test_a_fan_in_is_split_into_the_fewest_parts():
     for seed in [*range(30), 44]:
         chip = dataclasses.replace(roomy(nm.load_chip("gxnor45")), axons_in=14)
         for stage in random_graph(seed).stages:
-            runs = [partition._Runs(stage, axis, n) for axis, n in enumerate(stage.output_shape[1:])]
+            sizes = stage.output_shape[1:]
+            runs = [partition._Runs(stage, axis, size) for axis, size in enumerate(sizes)]
             found = partition._split(stage, chip, [], *runs)
             if found is not None:
                 counts = range(2, stage.input_shape[0] + 1)
