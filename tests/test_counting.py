@@ -16,6 +16,7 @@ from neuromorph.kernels._packets import add_up
 import neuromorph as nm
 from networks import (
     check_same,
+    check_tally,
     random_levels,
     random_mapping,
     random_network,
@@ -25,10 +26,12 @@ from networks import (
 )
 from neuromorph.errors import MappingError, NetworkError, SimulationError
 from neuromorph.kernels import counting
+from neuromorph.kernels import timed as kernel_timed
 from neuromorph.kernels.costs import Costs
 from neuromorph.mapping import COUNTED, map_network
 from neuromorph.mapping.products import exact_float, product
 from neuromorph.network import Conv2d, Flatten, Input, Linear, Network, Readout, Threshold
+from neuromorph.reference import counting as reference
 
 
 def here(width):
@@ -375,3 +378,28 @@ def test_fan_in_of_one_and_sums_beyond_the_accumulator():
                 Readout(),
             ],
         )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_padded_convolutions_of_flattened_images(seed):
+    """Their inputs arrive place by place, their weights lie channel by channel."""
+    rng = np.random.default_rng([seed, 17])
+    senders, places, channels = (int(n) for n in rng.integers((1, 2, 1), (4, 5, 260)))
+    around = [int(n) for n in rng.integers(0, 2, 2)]
+    size = (channels, senders * places, *(2 * n + 1 for n in around))
+    network = Network(
+        name="flat",
+        input=Input(shape=(senders, 1, places)),
+        layers=[
+            Conv2d(name="a", weights=np.eye(senders, dtype=int)[:, :, None, None]),
+            Threshold(thresholds=[[0, 1]] * senders),
+            Flatten(),
+            Conv2d(name="b", weights=rng.integers(-1, 2, size), padding=around),
+            Readout(),
+        ],
+    )
+    mapping, raw = random_mapping(network, rng), random_samples(network, rng, 3)
+    tally = reference.count(mapping, network.encode(raw))
+    check_tally(mapping, tally, run_oracle(network, raw))
+    check_same(counting.count(mapping, network.encode(raw)), tally)
+    check_same(kernel_timed.timed(mapping, network.encode(raw)), tally)

@@ -107,6 +107,17 @@ def test_what_is_sent_by_hand():
     assert run.counts["token_out"].tolist() == [[2, 1, 1, 0]] * 2
 
 
+def test_an_owner_need_not_be_listed_first():
+    """A mapping file may name the parts of a box in any order: sums go to the owner."""
+    mapping = by_hand()
+    first, second, last = mapping.slices
+    turned = dataclasses.replace(mapping, slices=(second, first, last))
+    assert turned.owners.tolist() == [0, 2, 2, 3]
+    traffic = turned.traffic([np.ones((4, 1, 1)), np.ones((2, 1, 1))])
+    assert list(zip(traffic.source + 1, traffic.target + 1)) == [(1, 2), (2, 3)]
+    assert turned.packet_hops == mapping.packet_hops
+
+
 def test_an_owner_fires_a_step_after_its_parts():
     mapping = by_hand(sync="barrier")
     assert mapping.depths.tolist() == [0, 2, 1, 3]

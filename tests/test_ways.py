@@ -325,3 +325,57 @@ def test_hidden_layers_fork_too():
 def test_what_arrives_is_what_the_tables_say(seed):
     rng = np.random.default_rng(seed)
     check_hearing(random_mapping(random_network(seed), rng), rng)
+
+
+def test_a_router_entered_by_two_links_by_hand(tmp_path):
+    """To (2, 0) around the dead link, to (1, 1) straight: both pass (1, 1), in the same tick."""
+    network = Network(
+        name="fork",
+        input=Input(shape=(1,)),
+        layers=[Linear(name="out", weights=[[1], [1]]), Readout()],
+    )
+    chip = dataclasses.replace(
+        GXNOR, columns=3, rows=2, neurons=1, routing="multicast", dead_links=((1, 0, "east"),)
+    )
+    mapping = nm.map_network(network, chip)
+    slices = [dataclasses.replace(s, core=c) for s, c in zip(mapping.slices, (2, 4))]
+    mapping = dataclasses.replace(mapping, slices=tuple(slices))
+    nm.simulate(mapping, [[1]], mode="timed", detail="hops", trace=tmp_path / "run.h5")
+    assert validate(tmp_path / "run.h5") == []
+    hops, packets = next(Trace(tmp_path / "run.h5").paths())
+    spike = packets["payload"] != 0
+    ways = [hops["link"][hops["packet"] == n] for n in np.flatnonzero(spike)]
+    routers = [[(link // 5 % 3, link // 5 // 3) for link in way] for way in ways]
+    assert routers[0] == [(0, 0), (1, 0), (1, 1)] or routers[0] == [(0, 0), (0, 1), (1, 1)]
+    assert routers[1][-2:] == [(2, 1), (2, 0)]
+    assert sum(map(len, ways)) == sum(hops["packet"] == n for n in np.flatnonzero(spike)).sum()
+
+
+def test_traces_of_trees_that_enter_a_router_twice(tmp_path):
+    """Random placements and many dead links: every row belongs to a packet, whatever the order."""
+    twice = 0
+    for seed in range(40):
+        rng = np.random.default_rng([seed, 3])
+        neurons = int(rng.integers(3, 9))
+        network = Network(
+            name="fork",
+            input=Input(shape=(2,)),
+            layers=[Linear(name="out", weights=np.ones((neurons, 2), int)), Readout()],
+        )
+        chip = dataclasses.replace(
+            GXNOR, columns=4, rows=4, neurons=1, routing="multicast", hop_x_ticks=1 + seed % 2
+        )
+        mapping = nm.map_network(network, chip)
+        cores = rng.permutation(16)[:neurons].tolist()
+        slices = [dataclasses.replace(s, core=c) for s, c in zip(mapping.slices, cores)]
+        chip = dataclasses.replace(chip, dead_links=dead_links(chip, rng, 0.2))
+        mapping = dataclasses.replace(mapping, slices=tuple(slices), chip=chip)
+        if mapping.ways.lost:
+            continue
+        path = tmp_path / f"{seed}.h5"
+        nm.simulate(mapping, [[1, -1], [0, 1]], mode="timed", detail="hops", trace=path)
+        assert validate(path) == []
+        links = {link for row in range(1, neurons + 1) for link in mapping.ways.path(0, row)}
+        entered = [follow(chip, (link // 4 % 4, link // 16), [link])[1] for link in links]
+        twice += len(set(entered)) < len(entered)
+    assert twice > 5

@@ -255,10 +255,13 @@ def _over_outputs(
     if stage.directions is not None:
         weights = weights * stage.directions.astype(weights.dtype)[:, None, None, None]
     kernel_height = weights.shape[2]
+    # of a flattened image, inputs in the order in which they arrive: place by place
+    placed = weights.reshape(channels, senders, -1, *weights.shape[2:])
+    weights = placed.swapaxes(1, 2).reshape(weights.shape)
     if image_height * image_width == 1 and stage.padding == (0, 0):
         view, window, tile, tiles = (1, 1, arriving), arriving, 1, 1
         stride, padding = (1, 1), (0, 0)
-        spread = weights.reshape(channels, senders, -1).transpose(2, 1, 0).reshape(arriving, -1)
+        spread = weights.reshape(channels, arriving).T
     else:
         view, stride, padding = stage.input_shape, stage.stride, stage.padding
         tiles = -(-width // max(1, min(width, lanes // channels, TILE_LIMIT)))

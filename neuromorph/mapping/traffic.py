@@ -142,7 +142,8 @@ def flows(
         parts: dict[Range, list[int]] = {}
         for number in places[index]:
             parts.setdefault(slices[number].inputs, []).append(number)
-            owners.setdefault(slices[number].box, number)
+            if slices[number].owns:
+                owners[slices[number].box] = number
         for number in places[index]:
             if (owner := owners[slices[number].box]) != number:
                 source.append(np.array([number]))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromorph.chip import Chip
+from neuromorph.mapping.board import hop_ticks
 from neuromorph.mapping.packets import SIDES
 from neuromorph.trace.schema import HOP_COLUMNS
 
@@ -76,30 +78,59 @@ def packet_paths(trace: Trace) -> Iterator[tuple[Columns, Columns]]:
 def _owners(trace: Trace, table: Columns, most: int) -> tuple[NDArray[np.int64], int]:
     """For each row the place of the delivery that it belongs to, −1: of none yet; how many.
 
-    From each core back along the rows of its number, each leading to the router
-    of the one after it.
+    From each core back along the rows before, see :func:`_rows_before`.
     """
-    columns, routers = trace.chip.mesh_columns, trace.chip.mesh_columns * trace.chip.mesh_rows
-    ahead = np.array([1, -1, columns, -columns, 0])
-    router, side = np.divmod(table["link"].astype(np.int64), len(SIDES))
-    key = table["packet"].astype(np.int64) * routers
-    ends = np.flatnonzero(side == CORE)[:most]
-    between = np.flatnonzero(side != CORE)
-    leads_to = key[between] + router[between] + ahead[side[between]]
-    order = np.argsort(leads_to, kind="stable")
-    between, leads_to = between[order], leads_to[order]
+    before = _rows_before(trace.chip, table)
+    ends = np.flatnonzero(table["link"] % len(SIDES) == CORE)[:most]
     nobody = len(ends)
-    owner = np.full(len(router), nobody)
+    owner = np.full(len(before), nobody)
     owner[ends] = place = np.arange(nobody)
     at = ends
-    for _ in range(routers):
-        if not len(at) or not len(between):
-            break
-        wanted = key[at] + router[at]
-        before = np.minimum(np.searchsorted(leads_to, wanted), len(leads_to) - 1)
-        found = leads_to[before] == wanted
-        at, place = between[before[found]], place[found]
-        unclaimed = owner[at] > place
-        at, place = at[unclaimed], place[unclaimed]
+    while len(at):
+        at = before[at]
+        is_claimed = (at < 0) | (owner[at] <= place)
+        at, place = at[~is_claimed], place[~is_claimed]
         np.minimum.at(owner, at, place)
     return np.where(owner == nobody, -1, owner), len(ends)
+
+
+def _rows_before(chip: Chip, table: Columns) -> NDArray[np.int64]:
+    """For each row the one of its number that led to its router in time for it; −1 if none did.
+
+    A tree around dead links may enter a router by several links.  Where two arrive
+    in the same tick, what leaves is shared out, so that none is left.
+    """
+    columns, routers = chip.mesh_columns, chip.mesh_columns * chip.mesh_rows
+    ahead = np.array([1, -1, columns, -columns, 0])
+    link, tick = table["link"].astype(np.int64), table["tick"].astype(np.int64)
+    router, side = np.divmod(link, len(SIDES))
+    place = table["packet"].astype(np.int64) * routers
+    is_end = side == CORE
+    leading = np.flatnonzero(~is_end)
+    took = np.pad(hop_ticks(chip), ((0, 0), (0, 0), (0, 1))).ravel()[link]
+    arrives = tick + table["waited"] + took
+    due = tick - (chip.hop_local_ticks or 0) * is_end
+    start = min(int(tick.min(initial=0)), int(due.min(initial=0)))
+    span = max(int(arrives.max(initial=0)), int(tick.max(initial=0))) - start + 1
+    _, number = np.unique(
+        np.concatenate([place + router, (place + router + ahead[side])[leading]]),
+        return_inverse=True,
+    )
+    wanted = number[: len(link)] * span + due - start
+    led = number[len(link) :] * span + arrives[leading] - start
+    order = np.argsort(led, kind="stable")
+    led, leading = led[order], leading[order]
+    first, behind = (np.searchsorted(led, wanted, side=s) for s in ("left", "right"))
+    by_wanted = np.argsort(wanted, kind="stable")
+    ranked = wanted[by_wanted]
+    rank = np.empty(len(link), np.int64)
+    rank[by_wanted] = np.arange(len(link)) - np.searchsorted(ranked, ranked)
+    at = np.where(behind > first, np.minimum(first + rank, behind - 1), -1)
+    if (
+        chip.buffer is not None or chip.queue is not None
+    ):  # a core whose queue is full lets a packet wait before it
+        earlier = np.maximum(behind - 1, 0)
+        is_late = is_end & (at < 0) & (behind > 0)
+        is_late &= led[earlier] // span == wanted // span if len(led) else False
+        at = np.where(is_late, earlier, at)
+    return np.where(at < 0, -1, leading[at] if len(leading) else -1)
