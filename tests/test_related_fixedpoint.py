@@ -39,6 +39,12 @@ epochs = 12
 batch = 20
 """
 
+JOINED = """layers = [
+    { kind = "conv", channels = 2, kernel = 3, padding = 1 },
+    { kind = "conv", channels = 2, kernel = 3, padding = 1 },
+    { kind = "conv", channels = 2, kernel = 3, sources = ["conv1", "conv2"] },
+"""
+
 
 def exact(x, m, f):
     """Q of a float by its definition, in rational numbers."""
@@ -228,5 +234,8 @@ def test_bad_input_is_one_sentence(trained):
     model = build_model(
         parse_recipe(TEXT.replace('weights = "float"', "weights = 1")), load_data("digits"), 1
     )
+    graph = build_model(parse_recipe(TEXT.replace("layers = [", JOINED)), load_data("digits"), 1)
+    with pytest.raises(NetworkError, match="layer 'conv3' joins others, whose formats have no uni"):
+        adapt(graph, torch.tensor(load_data("digits").train_images[:9]), 8)
     with pytest.raises(NetworkError, match="layer 'conv1' is discrete already; adapt a float netw"):
         adapt(model, images[:5], 8)

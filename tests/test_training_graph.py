@@ -1,5 +1,7 @@
 """Training of networks that join layers: recipe to torch, torch to integers, every engine alike."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from neuromorph.training import export, quantize, to_torch, train_seeds  # noqa:
 from neuromorph.training.loss import squared_hinge  # noqa: E402
 from neuromorph.training.measure import dice, measure_rest  # noqa: E402
 from neuromorph.training.models import build_model  # noqa: E402
-from neuromorph.training.recipe import parse_recipe_dict  # noqa: E402
+from neuromorph.training.recipe import Recipe, parse_recipe_dict  # noqa: E402
 from neuromorph.training.train import Training  # noqa: E402
 
 LAYERS = [
@@ -152,8 +154,32 @@ def joined_with_the_input(levels):
     return model.eval(), images
 
 
-def test_grey_values_join_nothing_in_integers():
+@pytest.mark.parametrize(
+    ("levels", "entry", "sentence"),
+    [
+        ({}, {"encoding": "graded", "bits": 8}, "joins graded input with levels of other"),
+        ({"activations": 2}, {"encoding": "ternary", "thresholds": [9, 99]}, "(levels.activations "
+         "is 2), which have no unit in common; only ternary input joins others, where"),
+        ({"weights": "float", "activations": "float"}, {"encoding": "bitplane", "bits": 8},
+         "joins bitplane input with levels of other layers (levels.activations is 'float')"),
+    ],
+)  # fmt: skip
+def test_an_input_of_another_unit_is_refused_before_training(levels, entry, sentence):
+    last = {**LAYERS[3], "sources": ["input", "conv1", "conv2", "conv3"], "upsample": [1, 1, 2, 4]}
+    with pytest.raises(RecipeError, match=re.escape(sentence)):
+        recipe(layers=[*LAYERS[:3], last], levels=levels, input=entry)
+
+
+def test_ternary_input_joins_ternary_levels():
+    last = {**LAYERS[3], "sources": ["input", "conv1", "conv2", "conv3"], "upsample": [1, 1, 2, 4]}
+    entry = {"encoding": "ternary", "thresholds": [9, 99]}
+    model = build_model(recipe(layers=[*LAYERS[:3], last], input=entry), data(), seed=1).eval()
+    export(model, data().test_images, name="graph")  # proves every level
+
+
+def test_grey_values_join_nothing_in_integers(monkeypatch):
     """A grey value is level / 256, a ternary activation level / 1: no threshold folds both."""
+    monkeypatch.setattr(Recipe, "_check_units", lambda *_: None)  # which refuses it already
     model, images = joined_with_the_input({})
     with pytest.raises(NetworkError) as error:
         export(model, images.test_images, name="graph")

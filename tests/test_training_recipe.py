@@ -153,6 +153,22 @@ def test_hash_covers_what_decides_the_outcome():
             "padding = 5, dilation = 2",
             "layers[0].padding is 5; it must be smaller than the kernel, 3 with dilation 2",
         ),
+        (
+            "[optimizer]",
+            '[levels]\nmethod = "lab"\n[optimizer]',
+            "levels.method 'lab' cannot make weights of Z_1; it makes Z_0, and Z_1 is made by dst, "
+            "twn, lat_exact, lat_approx",
+        ),
+        (
+            "[optimizer]",
+            "[activation]\nslope = [8.0, 3.0]\n[optimizer]",
+            "activation.slope is [8.0, 3.0]; it grows steeper, so give the lower first",
+        ),
+        (
+            "pool = 2",
+            "upsample = [2]",
+            "layers[0].upsample is [2] but layers[0].sources is missing; name what is up-sampled",
+        ),
         ("name", "name = =", "this is not a TOML file"),
         ('"tiny"', '"a b"', "name is 'a b'; it must be text of 1 to 64 letters, digits, - or _"),
         ("name", f"x = {'[' * 100_000}", "this is not a TOML file: maximum recursion depth"),

@@ -69,7 +69,10 @@ def test_bad_axes_are_refused(text, sentence):
 @pytest.mark.parametrize(
     ("axes", "sentence"),
     [
-        ([("activation.q", [1])], "sweep key 'activation.q' is no key of a recipe"),
+        (
+            [("activation.q", [1])],
+            "sweep key 'activation.q' is no key of a recipe; keys are data.name",
+        ),
         ([("layers.0.features", [1])], "sweep key 'layers.0.features' is no key of a recipe"),
         (
             [("activation.r", [0.5, -1.0])],

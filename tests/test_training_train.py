@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -121,7 +122,9 @@ def test_trial_sees_some_images_of_each_part_and_says_so(tmp_path):
     assert torch.equal(training.part("test")[0], whole[spaced])
     result = train_seeds(RECIPE.with_limit(100), 1, out=tmp_path, epochs=1, progress=False)
     assert result["recipe"]["data"]["limit"] == 100
-    assert "**A trial** on 100 images" in (tmp_path / "card.md").read_text()
+    card = (tmp_path / "card.md").read_text()
+    assert "**A trial** on 100 images" in card
+    assert "recipe.toml --seeds 1 --limit 100\n" in card
     with pytest.raises(
         RecipeError, match="is 3, and so few training images show 3 of 10 classes; take more"
     ):
@@ -200,10 +203,24 @@ def test_impossible_seeds(tmp_path, seeds):
         train_seeds(RECIPE, seeds, out=tmp_path, progress=False)
 
 
+def test_a_batch_larger_than_the_data_is_refused(tmp_path):
+    training = msgspec.structs.replace(RECIPE.training, batch=2000)
+    with pytest.raises(RecipeError) as error:
+        start(tmp_path, msgspec.structs.replace(RECIPE, training=training))
+    assert str(error.value) == (
+        "training.batch is 2000, but data set 'digits' has 1197 images to train on; take a smaller "
+        "batch"
+    )
+    trial = msgspec.structs.replace(RECIPE, training=training).with_limit(100)
+    start(tmp_path, trial).epoch()  # in one step
+
+
 def test_checkpoint_of_another_recipe_is_refused(tmp_path):
     start(tmp_path).epoch()
     other = start(tmp_path, RECIPE.with_epochs(9))
-    with pytest.raises(RecipeError, match="is of another recipe, number of epochs or seed; delete"):
+    with pytest.raises(
+        RecipeError, match="is of another recipe, number of epochs, limit or seed; give"
+    ):
         other.resume()
 
 

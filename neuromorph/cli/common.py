@@ -39,6 +39,7 @@ __all__ = [
     "data_option",
     "emit",
     "energy_record",
+    "goes_on",
     "load_record",
     "paragraph",
     "prices_option",
@@ -138,6 +139,9 @@ class Picture(click.Path):
         return super().convert(value, param, ctx)
 
 
+STOPPED = 130  # exit code after Ctrl-C, as shells have it
+
+
 class Group(click.Group):
     """A group whose commands end with one sentence and exit code 2 on bad input."""
 
@@ -157,6 +161,19 @@ class Group(click.Group):
         """Run a command."""
         with _one_sentence():
             return super().invoke(ctx)
+
+
+@contextmanager
+def goes_on(folder: Path) -> Iterator[None]:
+    """Around what Ctrl-C may stop and the same command takes up again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(
+            f"stopped: what was finished is kept in {folder}, and the same command goes on from it",
+            err=True,
+        )
+        sys.exit(STOPPED)
 
 
 @contextmanager
@@ -180,6 +197,9 @@ def _one_sentence() -> Iterator[None]:
         message = f"cannot use{name}: {error.strerror or error}"
     except MemoryError:
         message = "out of memory; run fewer samples at a time (--samples)"
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        sys.exit(STOPPED)
     click.echo(f"error: {' '.join(message.split())}", err=True)
     sys.exit(2)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from neuromorph.cli.common import as_json, emit, workers_of, workers_options
+from neuromorph.cli.common import as_json, emit, goes_on, workers_of, workers_options
 from neuromorph.events import format_table, plural
 
 __all__ = ["train"]
@@ -79,11 +79,13 @@ def train(
     }
     if axes:
         folder = out or Path("trained") / f"{loaded.name}-sweep"
-        summary = run_sweep(loaded, [parse_axis(a) for a in axes], seeds, out=folder, **options)
+        with goes_on(folder):
+            summary = run_sweep(loaded, [parse_axis(a) for a in axes], seeds, out=folder, **options)
         emit(as_json, {**summary, "out": str(folder)}, f"{_table(summary)}\nwritten to {folder}")
         return
     folder = out or Path("trained") / loaded.name
-    result = train_seeds(loaded, seeds, out=folder, **options)
+    with goes_on(folder):
+        result = train_seeds(loaded, seeds, out=folder, **options)
     test = result["test_accuracy"]
     spread = "" if test["sd"] is None else f" ± {test['sd']:.2%}"
     if "test_dice" in result:

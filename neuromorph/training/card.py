@@ -87,7 +87,9 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         *_trial(recipe),
         *_deployment(recipe, result),
         "",
-        "    neuromorph train " + f"networks/{recipe.name}/recipe.toml --seeds {len(seeds)}",
+        "    neuromorph train "
+        + f"networks/{recipe.name}/recipe.toml --seeds {len(seeds)}"
+        + ("" if recipe.data.limit is None else f" --limit {recipe.data.limit}"),
         "",
         "## What it is",
         "",
@@ -126,6 +128,7 @@ def card(recipe: Recipe, result: dict[str, Any]) -> str:
         f"| {_percent(result['test_accuracy'])} "
         f"| {_percent(result['best_validation_test_accuracy'])} "
         f"| {result['resting_fraction']:.1%} |",
+        *_dices(result),
         "",
         "## Density and rest, test images, mean over seeds",
         "",
@@ -224,6 +227,22 @@ def _trial(recipe: Recipe) -> list[str]:
     if recipe.data.limit is None:
         return []
     return ["", f"**A trial** on {recipe.data.limit:,} images of each part, not a result."]
+
+
+def _dices(result: dict[str, Any]) -> list[str]:
+    """Where every pixel has a class: Dice of each seed, by which the network was chosen."""
+    if not all("validation_dice" in seed for seed in result["seeds"]):
+        return []
+    return [
+        "",
+        "| seed | Dice, validation | **Dice, test** |",
+        "| --- | --- | --- |",
+        *(
+            f"| {seed['seed']} | {seed['validation_dice']:.3f} | {seed['test_dice']:.3f} |"
+            for seed in result["seeds"]
+        ),
+        f"| mean ± sd | {_share(result['validation_dice'])} | {_share(result['test_dice'])} |",
+    ]
 
 
 def _trained_on(seeds: list[dict[str, Any]]) -> list[str]:

@@ -91,8 +91,8 @@ def load_checkpoint(
         raise RecipeError(f"{path} is not a checkpoint of this program; delete it")
     if metadata.get("recipe") != recipe.sha256 or metadata.get("seed") != str(seed):
         raise RecipeError(
-            f"checkpoint {path} is of another recipe, number of epochs or seed; delete it or "
-            "write to another folder"
+            f"checkpoint {path} is of another recipe, number of epochs, limit or seed; give the "
+            "recipe and options it was trained with, or another folder"
         )
     try:
         history: list[dict[str, float]] = json.loads(metadata["history"])

@@ -258,19 +258,28 @@ def adapt(
     Raises
     ------
     NetworkError
-        A network with discrete parts.
+        A network with discrete parts, or whose layers join several others.
     RecipeError
         Calibration samples on which a layer never fires; impossible bits.
     """
     if not 2 <= bits <= MAX_BITS:
         raise RecipeError(f"bits is {bits}; fixed point takes 2 to {MAX_BITS}")
     model = copy.deepcopy(model).cpu().eval()
+    for place, stage in enumerate(model.stages):
+        assert isinstance(stage, Stage)
+        if [source for source, _ in stage.sources] not in ([], [place - 1]):
+            raise NetworkError(
+                f"layer {stage.name!r} joins others, whose formats have no unit in common; only a "
+                "plain sequence is adapted to fixed point (any float network becomes INT8 by "
+                "neuromorph train)"
+            )
     report: list[dict[str, Any]] = []
     with exact_sums():
-        values = model.encoder(images)
+        values = [model.encoder(images)]
     arriving = 1.0  # the number that an arriving value of 1 stands for
     for stage in model.stages:
         assert isinstance(stage, Stage)
+        heard = stage.arriving(values)
         sign, shift, folded = _unrounded(stage)
         point, weights = propose(folded, bits, overflow=overflow, what=f"{stage.name}: weights")
         biased, biases = propose(shift, bits, overflow=overflow, what=f"{stage.name}: biases")
@@ -285,12 +294,12 @@ def adapt(
             continue
         with exact_sums():
             stage.activation = Activation(None)  # ReLU
-            fired = stage(values)
+            fired = stage(heard)
             shape, found = propose(
                 fired, bits, overflow=overflow, what=f"{stage.name}: activations"
             )
             stage.activation = _FixedReLU(shape)
-            values = stage(values)
+            values.append(stage(heard))
         arriving = shape.one
         report.append({**row, "activations": found})
     return model, report

@@ -249,9 +249,12 @@ class Recipe(_Part, frozen=True):
             )
         able = METHODS[levels.method]
         if levels.n1 is not None and levels.n1 not in able:
+            others = ", ".join(m for m, spaces in METHODS.items() if levels.n1 in spaces)
             raise RecipeError(
                 f"levels.method {levels.method!r} cannot make weights of Z_{levels.n1}; "
-                f"it makes Z_{able[0]}" + (f" … Z_{able[-1]}" if len(able) > 1 else "")
+                f"it makes Z_{able[0]}"
+                + (f" … Z_{able[-1]}" if len(able) > 1 else "")
+                + f", and Z_{levels.n1} is made by {others}"
             )
         if levels.method in LOSS_AWARE and self.optimizer.increments not in ("adam", "adam8"):
             raise RecipeError(
@@ -265,6 +268,10 @@ class Recipe(_Part, frozen=True):
             raise RecipeError(
                 f"activation.slope makes ternary neurons with r = 0.5, but levels.activations is "
                 f"{levels.activations!r} and activation.r {phi.r}; leave the slope out"
+            )
+        if phi.slope is not None and phi.slope[0] > phi.slope[1]:
+            raise RecipeError(
+                f"activation.slope is {list(phi.slope)}; it grows steeper, so give the lower first"
             )
         kinds = [isinstance(layer, ConvLayer) for layer in self.layers]
         if kinds != sorted(kinds, reverse=True):
@@ -287,6 +294,11 @@ class Recipe(_Part, frozen=True):
             sources = [before]
             if isinstance(layer, ConvLayer) and (layer.sources or layer.upsample):
                 sources = list(layer.sources)
+                if not sources:
+                    raise RecipeError(
+                        f"layers[{place}].upsample is {list(layer.upsample)} but layers[{place}]."
+                        "sources is missing; name what is up-sampled, a factor each"
+                    )
                 factors = layer.upsample or (1,) * len(sources)
                 if len(factors) != len(sources):
                     raise RecipeError(
@@ -299,6 +311,7 @@ class Recipe(_Part, frozen=True):
                             f"layers[{place}].sources is {sources}; name each once of "
                             f"{', '.join(known)}"
                         )
+                self._check_units(place, sources)
             unheard -= set(sources)
             before = f"conv{place + 1}" if isinstance(layer, ConvLayer) else f"fc{place + 1}"
             unheard.add(before)
@@ -319,6 +332,18 @@ class Recipe(_Part, frozen=True):
         plain["training"].pop("test_each_epoch", None)
         del plain["name"]
         return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
+
+    def _check_units(self, place: int, sources: list[str]) -> None:
+        """Refuse to join levels that stand for different numbers: no threshold folds their sum."""
+        n2, encoding = self.levels.n2, self.input.encoding
+        if len(sources) < 2 or "input" not in sources:
+            return
+        if n2 not in (0, 1) or encoding != "ternary":
+            raise RecipeError(
+                f"layers[{place}].sources joins {encoding} input with levels of other layers "
+                f"(levels.activations is {self.levels.activations!r}), which have no unit in "
+                "common; only ternary input joins others, where levels.activations is 0 or 1"
+            )
 
     def with_epochs(self, epochs: int | None) -> Recipe:
         """The same recipe with another length of schedule (None: as it is).

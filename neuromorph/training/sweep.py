@@ -77,7 +77,13 @@ def vary(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         for name in path:
             part = part.get(name) if isinstance(part, dict) else None
         if not isinstance(part, dict) or last not in part:
-            raise RecipeError(f"sweep key {key!r} is no key of a recipe; see docs/training.md")
+            known = ", ".join(
+                f"{part_name}.{name}"
+                for part_name, part in plain.items()
+                if isinstance(part, dict)
+                for name in part
+            )
+            raise RecipeError(f"sweep key {key!r} is no key of a recipe; keys are {known}")
         part[last] = value
     return parse_recipe_dict(plain)
 

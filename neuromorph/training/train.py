@@ -118,6 +118,12 @@ class Training:
                 f"data.shift is {recipe.data.shift}, but images of {self.data.name!r} have a label "
                 "a pixel, which cannot be shifted in; leave it out"
             )
+        images, batch = len(self.data.train_labels), recipe.training.batch
+        if batch > images and recipe.data.limit is None:
+            raise RecipeError(
+                f"training.batch is {batch}, but data set {self.data.name!r} has {images} images "
+                "to train on; take a smaller batch"
+            )
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] = {}  # state of the epoch best on validation
         self.devices: list[str] = []  # on which epochs were trained

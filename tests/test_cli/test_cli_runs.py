@@ -379,3 +379,29 @@ def test_a_network_without_a_data_set_of_its_own(tmp_path):
     assert bad("run", path) == (
         "network 'digits-gxnor' names no data set of its own; give --data NAME or FILE"
     )
+
+
+# --- stopped
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("train", "digits-gxnor", "--out", "here"), "finished is kept in here, and the"),
+        (("train", "digits-gxnor", "--sweep", "activation.r=0.1", "--out", "here"), "kept in here"),
+        (("run", "digits-gxnor"), "stopped\n"),
+    ],
+)  # fmt: skip
+def test_ctrl_c_is_one_line_and_130(command, says, monkeypatch, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed")
+
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("training.train_seeds", "training.sweep", "simulation.simulate"):
+        monkeypatch.setattr(f"neuromorph.{name}", stopped)
+    found = invoke(*command)
+    assert (found.exit_code, found.stdout) == (130, "")
+    assert says in found.stderr
+    assert len(found.stderr.splitlines()) == 1
