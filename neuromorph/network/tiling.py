@@ -42,7 +42,13 @@ def resized(network: Network, size: tuple[int, int]) -> Network:
             "networks of convolutions can be resized"
         )
     entry = replace(network.input, shape=(network.input.shape[0], *size))
-    return replace(network, input=entry)
+    try:
+        return replace(network, input=entry)
+    except NetworkError as error:
+        raise NetworkError(
+            f"images of {size[0]}×{size[1]} do not fit network {network.name!r}, which takes "
+            f"multiples of {_step(network)}: {error}"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +133,7 @@ def tile(network: Network, size: tuple[int, int], *, window: int) -> Tiling:
             f"network {network.name!r} does not classify every pixel of its input; only those that "
             "do can be tiled"
         )
-    scales = _scales(network)
-    step = lcm(*(scale.numerator for scale in scales))
+    step = _step(network)
     margin = max(_reach(network, place) for place in range(step, 2 * step))
     margin += -margin % step
     for what, length in (("image", size[0]), ("image", size[1]), ("window", window)):
@@ -143,6 +148,11 @@ def tile(network: Network, size: tuple[int, int], *, window: int) -> Tiling:
             f"side, so it must be larger than {2 * margin}"
         )
     return Tiling(size=size, window=window, margin=margin, step=step)
+
+
+def _step(network: Network) -> int:
+    """Pixels of the input after which the strides of all layers meet again."""
+    return lcm(*(scale.numerator for scale in _scales(network)))
 
 
 def _scales(network: Network) -> list[Fraction]:
