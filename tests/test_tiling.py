@@ -130,8 +130,8 @@ def shrinking():
         ),
         (
             lambda: resized(random_unet(1), (26, 24)),
-            "images of 26×24 do not fit network 'unet', which takes multiples of 4: layer 'd' joins "
-            "'b' of 13×12 and 'c' of 6×6 up-sampled by 2; up-sample them to one size",
+            "images of 26×24 do not fit network 'unet', which takes multiples of 4: layer 'd' "
+            "joins 'b' of 13×12 and 'c' of 6×6 up-sampled by 2; up-sample them to one size",
         ),
         (
             lambda: tile(shrinking(), (48, 48), window=24),
