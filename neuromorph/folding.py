@@ -68,6 +68,7 @@ TRAIN = (
     "network with neuromorph.training.quantize"
 )
 _SAMPLED = 4096
+_PROBED = 4095  # integers to each side at which a function of the input is looked at
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -195,23 +196,24 @@ def find_input(
         Samples on no grid.
     """
     shape, whole = raw.shape[1:], bool((raw == np.rint(raw)).all())
-    if apply is not None and whole:
-        numbers = np.arange(min(int(raw.min()), 0), int(raw.max()) + 1)
+    unit = 1.0 if apply is None and whole else find_unit(arriving, 4095)
+    if apply is not None and whole:  # not of the examples alone, which may not show every level
+        low, high = min(int(raw.min()), -_PROBED), max(int(raw.max()), _PROBED)
+        numbers = np.arange(low, high + 1)
         given = numbers.astype(np.float32).reshape(-1, *(1,) * len(shape))
         values = np.asarray(apply(given), np.float64).ravel()
-        unit = find_unit(values)
-        levels = None if unit is None else np.rint(values / unit).astype(np.int64)
+        seen = find_unit(values, 4095)
+        unit = unit if seen is None else seen
+        levels = None if seen is None else np.rint(values / seen).astype(np.int64)
         if (
-            unit is not None
-            and levels is not None
+            levels is not None
             and (np.diff(levels) >= 0).all()
             and np.abs(levels).max(initial=0) <= 1
             and not np.array_equal(levels, numbers)
         ):
             low, high = (int(numbers[0] + np.searchsorted(levels, goal)) for goal in (0, 1))
             entry = Input(shape=shape, thresholds=(low, high))
-            return entry, unit, raw.astype(np.int64)
-    unit = 1.0 if apply is None and whole else find_unit(arriving, 4095)
+            return entry, 1.0 if seen is None else seen, raw.astype(np.int64)
     if unit is None:
         raise NetworkError(
             "example_input holds floats on no grid of at most 4095 levels a side; give integers, "
@@ -323,6 +325,40 @@ class _Stage:
         sums = np.unique(np.linspace(-self.reach, self.reach, count).round().astype(np.int64))
         return np.repeat(sums[:, None], len(self.scale), axis=1)
 
+    def between(
+        self, sums: NDArray[np.int64], values: Floats, parts: Sequence[Pointwise]
+    ) -> NDArray[Any]:
+        """Values between sampled sums: every jump of a step function is halved down to one sum.
+
+        A function of more values than levels are possible is given up on; what was seen tells.
+        """
+        place, channel = np.nonzero(values[1:] != values[:-1])
+        low, high = sums[place, channel], sums[place + 1, channel]
+        below, above = values[place, channel], values[place + 1, channel]
+        seen = [np.zeros(0, np.float32)]
+        while (wide := high - low > 1).any() and len(low) <= (2 * MOST + 2) * len(self.scale):
+            low, high, channel = low[wide], high[wide], channel[wide]
+            below, above = below[wide], above[wide]
+            middle = (low + high) // 2
+            # one sum a channel and row: the k-th jump of each channel in row k
+            order = np.argsort(channel, kind="stable")
+            counts = np.bincount(channel, minlength=len(self.scale))
+            row = np.empty(len(channel), np.int64)
+            row[order] = np.arange(len(channel)) - np.repeat(np.cumsum(counts) - counts, counts)
+            table = np.zeros((int(counts.max()), len(self.scale)), np.int64)
+            table[row, channel] = middle
+            found = self.values(table, parts, start=True)[row, channel]
+            seen.append(found)
+            left, right = below != found, found != above
+            low = np.concatenate([low[left], middle[right]])
+            high = np.concatenate([middle[left], high[right]])
+            below, above = (
+                np.concatenate([below[left], found[right]]),
+                np.concatenate([found[left], above[right]]),
+            )
+            channel = np.concatenate([channel[left], channel[right]])
+        return np.concatenate(seen)
+
     def readout(self) -> Readout:
         """Scores: whatever follows must be affine in the sum."""
         parts, name = [*self.before, *self.after], self.first.name
@@ -349,13 +385,15 @@ class _Stage:
             raise NetworkError(f"layer {name!r} has no activation before the next weighted layer")
         sums = self.sampled()
         values = self.values(sums, parts, start=True)
-        unit = find_unit(values) if np.isfinite(values).all() else None
+        between = self.between(sums, values, parts) if np.isfinite(values).all() else values
+        every = np.concatenate([np.unique(values), np.unique(between)])
+        unit = find_unit(every) if np.isfinite(every).all() else None
         if unit is None:
             raise NetworkError(
                 f"layer {name!r}: {', '.join(p.name for p in parts)} gives values on no grid of at "
                 f"most {2 * MOST + 1} levels; end it with a sign, ternary or quantised activation"
             )
-        n = smallest_space(np.rint(values / unit))
+        n = smallest_space(np.rint(every / unit))
         space = Levels(n)
         direction = np.where(values[-1] < values[0], -1, 1)
         goals = space.levels[1:].astype(np.int64)

@@ -423,3 +423,26 @@ def test_without_nir_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "nir", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'neuromorph\[nir\]'"):
         to_nir(example())
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_same_padding_reaches_as_far_as_a_dilated_kernel(dilation):
+    rng = np.random.default_rng(dilation)
+    weights = rng.integers(-1, 2, (2, 1, 3, 3)).astype(np.float64)
+    nodes = {
+        "in": nir.Input(np.array([1, 7, 7])),
+        "a": nir.Conv2d((7, 7), weights, 1, "same", dilation, 1, np.zeros(2)),
+        "t": nir.Threshold(np.full((2, 7, 7), 0.5)),
+        "f": nir.Flatten({"input": np.array([2, 7, 7])}, start_dim=0),
+        "b": nir.Linear(np.ones((2, 98))),
+        "out": nir.Output(np.array([2])),
+    }
+    edges = [("in", "a"), ("a", "t"), ("t", "f"), ("f", "b"), ("b", "out")]
+    stage = from_nir(nir.NIRGraph(nodes=nodes, edges=edges, type_check=False)).stages[0]
+    assert (stage.padding, stage.output_shape) == ((dilation, dilation), (2, 7, 7))
+
+
+def test_same_padding_that_is_not_the_same_on_both_sides_is_refused():
+    even = nir.Conv2d((4, 4), np.ones((1, 1, 2, 2)), 1, "same", 1, 1, np.zeros(1))
+    with pytest.raises(NetworkError, match="NIR node 'a' pads by itself; give it numbers"):
+        from_nir(image({"a": even}, ("t", "f")))

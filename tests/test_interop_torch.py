@@ -322,3 +322,48 @@ def test_the_first_layer_that_differs_is_named():
     model = nn.Sequential(linear(), Odd(), fc())
     with pytest.raises(NetworkError, match="layer '0' differs from torch first at sample 0, neur"):
         from_torch(model, SAMPLES)
+
+
+class Steps(nn.Module):
+    """Whole levels."""
+
+    def __init__(self, top=3, unit=1):
+        super().__init__()
+        self.top, self.unit = top, unit
+
+    def forward(self, x):
+        return torch.clamp(torch.round(x / self.unit), -self.top, self.top)
+
+
+@pytest.mark.parametrize("step", [8.0, 128.0])
+def test_levels_between_far_sums_are_found(step):
+    """Sums reach 255 000: the seven levels lie within a few dozen of them around zero."""
+    rng = np.random.default_rng(1)
+    model = nn.Sequential(nn.Linear(1000, 4, bias=False), Steps(), nn.Linear(4, 3, bias=False))
+    model[0].weight.data = torch.tensor(rng.integers(-1, 2, (4, 1000)) / step).float()
+    model[2].weight.data = torch.tensor(rng.integers(-1, 2, (3, 4))).float()
+    network = from_torch(model.eval(), rng.integers(0, 256, (2, 1000)))
+    assert network.stages[0].levels.n == 3  # -3 … 3 of -4 … 4
+    dark = rng.integers(0, 256, (300, 1000)) * (rng.random((300, 1000)) < 0.02)
+    run = nm.simulate(nm.map_network(network, roomy(nm.load_chip("gxnor45"))), dark)
+    with torch.no_grad():
+        wanted = model(torch.tensor(dark).float()).numpy()
+    assert np.array_equal(network.scores(run.outputs), wanted)
+    assert len(np.unique(run.levels(network.stages[0].name))) > 3
+
+
+@pytest.mark.parametrize("example", [[0, 50, 60, 90], [-255, 255, 255, 200]])
+@pytest.mark.parametrize(
+    ("front", "thresholds"), [(Ternary(100), (-100, 101)), (Steps(7, 16), None)]
+)
+def test_a_quantiser_in_front_is_looked_at_beyond_the_examples(front, thresholds, example):
+    model = nn.Sequential(front, nn.Linear(4, 3, bias=False)).eval()
+    model[1].weight.data = torch.tensor([[1.0, 0, 0, 0], [0, 1, -1, 0], [1, 1, 1, 1]])
+    network = from_torch(model, np.array([example]))
+    assert network.input.thresholds == thresholds
+    raw = np.array([[95, 91, -50, -1], [255, -255, 101, 100], [16, 48, 90, -20]])
+    values = front(torch.tensor(raw).float()).numpy()
+    given = raw if thresholds else np.rint(values / network.meta["imported"]["unit"]).astype(int)
+    run = nm.simulate(nm.map_network(network, nm.load_chip("gxnor45")), given)
+    with torch.no_grad():
+        assert np.array_equal(network.scores(run.outputs), model(torch.tensor(raw).float()).numpy())

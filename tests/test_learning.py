@@ -512,3 +512,24 @@ def test_dead_neurons_among_the_living_of_a_channel_have_no_network():
     state.layers[0].dead[0] = True
     with pytest.raises(LearningError, match="has channels with some dead neurons"):
         state.network("dead")
+
+
+def test_dilation_is_refused():
+    """Its errors and gradients would go along the taps of a kernel without."""
+    layers = [
+        Conv2d(name="conv", weights=np.ones((2, 1, 3, 3), int), padding=2, dilation=2),
+        Threshold(thresholds=[[0, 1]] * 2),
+        Flatten(),
+        Linear(name="out", weights=np.ones((2, 98), int)),
+        Readout(),
+    ]
+    network, rule = (
+        Network(name="apart", input=Input(shape=(1, 7, 7)), layers=layers),
+        Rule(states=3),
+    )
+    mapping = map_for(network, nm.load_chip("gxnor45"), rule)
+    with pytest.raises(LearningError) as error:
+        nm.learn(mapping, (np.zeros((1, 1, 7, 7), int), np.zeros(1, int)), rule=rule)
+    assert str(error.value) == (
+        "layer 'conv' of network 'apart' has dilation 2×2; learning takes convolutions without"
+    )

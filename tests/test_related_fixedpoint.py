@@ -187,6 +187,11 @@ def test_levels_finer_than_the_sums_take_thresholds(trained):
     network = export(fixed, data.test_images[:40], name="fine")  # compares every level
     kinds = [stage.rounding is not None for stage in network.stages[:-1]]
     assert kinds == [False, True]
+    fixed.stages[0].activation.point = FixedPoint(-9, 19)  # a thousand thresholds a channel
+    with pytest.raises(NetworkError) as error:
+        export(fixed, data.test_images[:1], name="finer")
+    assert str(error.value).startswith("layer 'conv1': its activations of 10 bits have ")
+    assert str(error.value).endswith("which they do up to 8 bits; take 8 bits")
 
 
 def test_a_negative_batch_norm_scale_survives_the_pool(trained):
@@ -239,3 +244,18 @@ def test_bad_input_is_one_sentence(trained):
         adapt(graph, torch.tensor(load_data("digits").train_images[:9]), 8)
     with pytest.raises(NetworkError, match="layer 'conv1' is discrete already; adapt a float netw"):
         adapt(model, images[:5], 8)
+
+
+def test_a_layer_that_hardly_counts_is_refused_by_name():
+    """Scales of 1e-15 beside biases of one: offsets of more than 63 bits."""
+    data = load_data("digits")
+    model = build_model(parse_recipe(TEXT), data, 1).eval()
+    with torch.no_grad():
+        model.stages[0].norm.gamma.fill_(1e-15)
+        for stage in model.stages:
+            stage.norm.beta.uniform_(0.5, 1.0)
+    adapted, _ = adapt(model, torch.tensor(data.train_images[:50]), 16)
+    with pytest.raises(
+        NetworkError, match="layer 'conv1': in units of its sums, which stand for 2"
+    ):
+        export(adapted, data.test_images[:1], name="small")

@@ -14,9 +14,10 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from neuromorph.data import load_data
 from neuromorph.errors import RecipeError
-from neuromorph.network import load_network
+from neuromorph.network import Input, load_network
 from neuromorph.training import parse_recipe, squared_hinge, train, train_seeds
 from neuromorph.training.measure import accuracy, measure_rest
+from neuromorph.training.models import Encoder
 from neuromorph.training.train import Training
 
 TEXT = """
@@ -369,3 +370,12 @@ def test_accuracy_breaks_ties_to_the_lowest_class(tmp_path):
     images = torch.zeros((4, 1, 8, 8), dtype=torch.uint8)
     assert accuracy(model, images, torch.tensor([0, 0, 1, 0])) == 0.75
     assert model.training
+
+
+@pytest.mark.parametrize("thresholds", [(-6, 19), (100, 256), (300, 300)])
+def test_thresholds_outside_the_type_of_the_images(thresholds):
+    """Images are uint8, in which 256 would be 0."""
+    raw = np.array([[0, 99, 100, 255]], np.uint8)
+    spec = Input(shape=(4,), thresholds=thresholds)
+    wanted = (raw >= thresholds[1]).astype(int) - (raw < thresholds[0])
+    assert np.array_equal(Encoder(spec)(torch.tensor(raw)).numpy(), wanted)

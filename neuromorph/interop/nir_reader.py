@@ -110,13 +110,15 @@ class Reader:
         if int(node.groups) != 1:
             raise NetworkError(f"NIR node {name!r} has groups; not possible")
         padding = node.padding
-        if isinstance(padding, (str, bytes)):
-            if padding in ("same", b"same") and tuple(np.ravel(node.stride)) != (1, 1):
-                raise NetworkError(f"NIR node {name!r} pads by itself; give it numbers")
-            same = padding in ("same", b"same")
-            padding = [(k - 1) // 2 if same else 0 for k in levels.shape[2:]]
         stride = [int(v) for v in np.ravel(node.stride)]
         dilation = [int(v) for v in np.ravel(node.dilation)]
+        if isinstance(padding, (str, bytes)):
+            same = padding in ("same", b"same")
+            apart = (dilation[0], dilation[-1])
+            around = [d * (k - 1) if same else 0 for k, d in zip(levels.shape[2:], apart)]
+            if any(a % 2 for a in around) or (same and set(stride) != {1}):
+                raise NetworkError(f"NIR node {name!r} pads by itself; give it numbers")
+            padding = [a // 2 for a in around]
         return (
             Conv2d(
                 name=clean,

@@ -376,6 +376,12 @@ def _integer_readout(
 def _check_spaces(network: Network) -> None:
     """Refuse a network in whose spaces, or over whose joined layers, the rule cannot move."""
     network.check_plain("learning")
+    for stage in network.stages:
+        if stage.dilation != (1, 1):
+            raise LearningError(
+                f"layer {stage.name!r} of network {network.name!r} has dilation "
+                f"{stage.dilation[0]}×{stage.dilation[1]}; learning takes convolutions without"
+            )
     if network.input.encoding != "ternary":
         raise LearningError(
             f"network {network.name!r} has a {network.input.encoding} input; learning takes "

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from neuromorph import draws
 from neuromorph.errors import NetworkError, RecipeError
-from neuromorph.levels import Levels
+from neuromorph.levels import MAX_TRAINED_N, Levels
 from neuromorph.network import Requantize
 from neuromorph.training.layers import Activation, DiscreteConv2d, DiscreteLinear, exact_sums
 from neuromorph.training.loss import squared_hinge
@@ -349,6 +349,12 @@ def fold_rounding(stage: Stage, unit: int) -> Requantize | None:
     Requantize or None
         None where thresholds do as well or better: layers of other networks, ternary
         levels, and levels finer than the sums.
+
+    Raises
+    ------
+    NetworkError
+        Levels finer than the sums that are too many for thresholds; a scale so small
+        that offsets take more than 63 bits.
     """
     bias, activation = stage.norm, stage.activation
     if not isinstance(bias, _Bias) or not isinstance(activation, _FixedReLU):
@@ -356,6 +362,12 @@ def fold_rounding(stage: Stage, unit: int) -> Requantize | None:
     point = activation.point
     scale = float(bias.unit.abs().max()) / unit
     exponent = math.frexp(scale)[1] - 1 + point.fraction  # a above
+    if exponent > 0 and point.n > MAX_TRAINED_N:
+        raise NetworkError(
+            f"layer {stage.name!r}: its activations of {point.n} bits have {exponent} fractional "
+            "bits more than its sums, so thresholds must fold them, which they do up to "
+            f"{MAX_TRAINED_N} bits; take {MAX_TRAINED_N} bits"
+        )
     if point.n == 1 or exponent > 0:
         return None
     shift = -exponent
@@ -364,6 +376,11 @@ def fold_rounding(stage: Stage, unit: int) -> Requantize | None:
     up = point.fraction - bias.point.fraction + shift
     half = [(k << up if up >= 0 else Fraction(k, 1 << -up)) for k in levels]
     offsets = [math.floor(b + Fraction(1 << shift, 2)) for b in half]
+    if max(map(abs, offsets)) >= 1 << 62:
+        raise NetworkError(
+            f"layer {stage.name!r}: in units of its sums, which stand for 2**{-shift} of a level, "
+            "its offsets take more than 63 bits; its scale is too small for fixed point"
+        )
     return Requantize(
         offsets=np.array(offsets, np.int64),
         shift=shift,

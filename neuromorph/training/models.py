@@ -33,7 +33,8 @@ class Encoder(nn.Module):
         """Integer tensor (batch, *shape) to float32 of the same shape."""
         if self.spec.thresholds is not None:
             low, high = self.spec.thresholds
-            return (raw >= high).to(torch.float32) - (raw < low).to(torch.float32)
+            values = raw.to(torch.float32)  # a threshold may lie outside the integers' own type
+            return (values >= high).to(torch.float32) - (values < low).to(torch.float32)
         return raw.to(torch.float32) / self.unit
 
 
