@@ -247,7 +247,7 @@ def test_bad_input_is_one_sentence(trained):
 
 
 def test_a_layer_that_hardly_counts_is_refused_by_name():
-    """Scales of 1e-15 beside biases of one: offsets of more than 63 bits."""
+    """Scales of 1e-15 beside biases of one."""
     data = load_data("digits")
     model = build_model(parse_recipe(TEXT), data, 1).eval()
     with torch.no_grad():

@@ -52,6 +52,7 @@ __all__ = [
 
 LINE = 100  # columns of printed text
 MAX_DATA_BYTES = 1 << 33
+STOPPED = 130  # exit code after Ctrl-C, as shells have it
 
 # Called without arguments, a group shows its help; click below 8.2 raises nothing for it.
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -137,9 +138,6 @@ class Picture(click.Path):
         """The path."""
         check_ending(value, self.endings, NeuromorphError)
         return super().convert(value, param, ctx)
-
-
-STOPPED = 130  # exit code after Ctrl-C, as shells have it
 
 
 class Group(click.Group):

@@ -20,7 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromorph.chip import Chip
-from neuromorph.mapping.slices import Range, Slice, channels_heard, cut, input_range, sum_range
+from neuromorph.mapping.slices import (
+    Range,
+    Slice,
+    channels_heard,
+    cut,
+    input_range,
+    source_run,
+    sum_range,
+)
 from neuromorph.network import Network, Source, Stage
 
 __all__ = ["SUM_BITS", "Limit", "partition"]
@@ -122,8 +130,8 @@ class _Runs:
 
     def seen(self, factor: int) -> NDArray[np.int64]:
         """Rows (or columns) that each run sees of a source up-sampled by ``factor``."""
-        pixels: NDArray[np.int64] = -(-self.high // factor) - self.low // factor
-        return pixels
+        low, high = source_run(self.low, self.high, factor)
+        return high - low
 
     def most_heard(self, heard: NDArray[np.int64]) -> int:
         """Most destinations of the outputs of one run, from those of every output."""
@@ -183,7 +191,7 @@ class _Ears:
 
 def _covered(runs: _Runs, size: int, factor: int) -> NDArray[np.int64]:
     """How many runs see each row (or column) of a source, up-sampled by ``factor``."""
-    low, high = runs.low // factor, -(-runs.high // factor)
+    low, high = source_run(runs.low, runs.high, factor)
     steps = np.bincount(low, minlength=size + 1) - np.bincount(high, minlength=size + 1)
     return np.cumsum(steps)[:size]
 
@@ -197,11 +205,12 @@ class _Needs:
         present = stage.weights != 0 if chip.storage == "sparse" else np.ones_like(stage.weights)
         # stored weights of each (part of the fan-in and channel, kernel row, kernel column)
         self.channels, heard = present.shape[:2]
-        edges = heard * np.arange(inputs) // inputs  # as cut
+        parts = cut(heard, inputs)
+        edges = np.array([first for first, _ in parts])
         self.present = np.add.reduceat(present, edges, axis=1, dtype=np.int64).swapaxes(0, 1)
         self.largest_part = _largest_sum(stage, edges)
         # channels of each source that each part of the fan-in hears
-        self.heard = np.array([channels_heard(stage, part) for part in cut(heard, inputs)])
+        self.heard = np.array([channels_heard(stage, part) for part in parts])
 
     def of_channel(self, rows: _Runs, columns: _Runs) -> dict[str, int]:
         """What one channel of the largest box takes, as far as it is known."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +21,14 @@ __all__ = [
     "cut",
     "input_range",
     "owner_rows",
+    "source_run",
     "source_tiles",
     "sum_range",
     "tap_counts",
 ]
 
 Range = tuple[int, int]
+_Ends = TypeVar("_Ends", int, NDArray[np.int64])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,11 @@ def input_range(stage: Stage, axis: int, sums: Range) -> Range:
     return min(max(low, 0), size), max(min(high, size), 0)
 
 
+def source_run(low: _Ends, high: _Ends, factor: int) -> tuple[_Ends, _Ends]:
+    """Pixels of a source that make up pixels low … high of it up-sampled by ``factor``."""
+    return low // factor, -(-high // factor)
+
+
 def channels_heard(stage: Stage, inputs: Range) -> list[int]:
     """How many of the channels of each source are among some of the input channels."""
     if len(stage.sources) == 1:
@@ -125,11 +134,8 @@ def axons_in(stage: Stage, s: Slice) -> int:
     """Neurons that a slice hears; an up-sampled pixel is one, however often it is seen."""
     total = 0
     for source, channels in zip(stage.sources, channels_heard(stage, s.inputs)):
-        rows, columns = (
-            -(-window[1] // source.upsample) - window[0] // source.upsample
-            for window in (s.input_rows, s.input_columns)
-        )
-        total += channels * rows * columns
+        runs = (source_run(*run, source.upsample) for run in (s.input_rows, s.input_columns))
+        total += channels * math.prod(map(_size, runs))
     return total
 
 

@@ -8,6 +8,7 @@ from neuromorph.network.file import (
     save_network,
 )
 from neuromorph.network.layers import (
+    OFFSET_LIMIT,
     THRESHOLD_MAX,
     THRESHOLD_MIN,
     Concat,
@@ -26,6 +27,7 @@ from neuromorph.network.model import Network
 from neuromorph.network.stage import Pool, Rounding, Source, Stage
 
 __all__ = [
+    "OFFSET_LIMIT",
     "THRESHOLD_MAX",
     "THRESHOLD_MIN",
     "Concat",

@@ -374,20 +374,19 @@ def _integer_readout(
 
 
 def _check_spaces(network: Network) -> None:
-    """Refuse a network in whose spaces, or over whose joined layers, the rule cannot move."""
+    """Refuse a network in whose spaces, or over whose joined or dilated layers, no rule moves."""
     network.check_plain("learning")
-    for stage in network.stages:
-        if stage.dilation != (1, 1):
-            raise LearningError(
-                f"layer {stage.name!r} of network {network.name!r} has dilation "
-                f"{stage.dilation[0]}×{stage.dilation[1]}; learning takes convolutions without"
-            )
     if network.input.encoding != "ternary":
         raise LearningError(
             f"network {network.name!r} has a {network.input.encoding} input; learning takes "
             "ternary levels: give the input thresholds"
         )
     for stage in network.stages:
+        if stage.dilation != (1, 1):
+            raise LearningError(
+                f"layer {stage.name!r} of network {network.name!r} has dilation "
+                f"{stage.dilation[0]}×{stage.dilation[1]}; learning takes convolutions without"
+            )
         for what, space in (("weights", stage.weight_levels), ("levels", stage.levels)):
             if space is not None and space.n != 1:
                 raise LearningError(

@@ -14,7 +14,7 @@ from neuromorph.mapping.board import busy_ticks, hop_ticks, kinds
 from neuromorph.mapping.packets import SIDES
 from neuromorph.mapping.slices import source_tiles
 from neuromorph.trace.ledger import Entry, Ledger
-from neuromorph.trace.paths import CORE
+from neuromorph.trace.paths import CORE, by_side, is_bounded
 from neuromorph.trace.reader import Trace
 
 __all__ = ["broken_hop_rules"]
@@ -42,7 +42,7 @@ def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
         if (block["link"] >= links).any():
             yield 25, "/hops has a router that the chip does not have"
             return
-        decided = block["tick"] + block["waited"] * _is_bounded(trace.chip)
+        decided = block["tick"] + block["waited"] * is_bounded(trace.chip)
         if (np.diff(decided) < 0).any() or int(decided[0]) < last:
             yield 25, "/hops is not sorted by time"
         last = int(decided[-1])
@@ -52,7 +52,7 @@ def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
     if trace.complete and delivered != trace.packet_count:
         yield 25, f"/hops delivers {delivered} packets, /packets has {trace.packet_count}"
         return
-    kind = _by_side(kinds(trace.chip), len(HOPS))
+    kind = by_side(kinds(trace.chip), len(HOPS))
 
     def entries(path: tuple[Columns, Columns]) -> Iterator[Entry]:
         hops, packets = path
@@ -78,20 +78,9 @@ def _broken(trace: Trace) -> Iterator[tuple[int, str]]:
         yield from ledger.broken()
 
 
-def _by_side(of_links: Ints, core: int) -> Ints:
-    """Values of links (rows, columns, 4), and one for ways into cores, as ``link`` numbers them."""
-    values: Ints = np.pad(of_links, ((0, 0), (0, 0), (0, 1)), constant_values=core).ravel()
-    return values
-
-
-def _is_bounded(chip: Chip) -> bool:
-    """Whether packets wait for more than a link: for room behind it."""
-    return chip.buffer is not None or chip.queue is not None
-
-
 def _links_taken(chip: Chip, block: Columns, left: Ints) -> bool:
     """Whether every packet enters its link as soon as it can; ``left`` is brought up to date."""
-    busy = _by_side(busy_ticks(chip), 0)
+    busy = by_side(busy_ticks(chip), 0)
     link = block["link"].astype(np.int64)
     between = link % len(SIDES) != CORE
     order = np.argsort(link[between], kind="stable")
@@ -102,7 +91,7 @@ def _links_taken(chip: Chip, block: Columns, left: Ints) -> bool:
     left[link] = enters  # of several the last one stays
     waited_in_core = block["waited"][~between].any()
     soonest = np.maximum(tick, before + busy[link])
-    in_time = enters >= soonest if _is_bounded(chip) else enters == soonest
+    in_time = enters >= soonest if is_bounded(chip) else enters == soonest
     return bool(in_time.all()) and not waited_in_core
 
 
@@ -124,7 +113,7 @@ def _is_way(trace: Trace, hops: Columns, packets: Columns) -> bool:
     final = np.roll(first, -1)
     # where each packet is due next, and when
     local = chip.hop_local_ticks or 0
-    ticks = _by_side(hop_ticks(chip), 0)[hops["link"].astype(np.int64)]
+    ticks = by_side(hop_ticks(chip), 0)[hops["link"].astype(np.int64)]
     due_place, due_tick = np.roll(place + STEPS[side], 1, axis=0), hops["tick"] + hops["waited"]
     due_tick = np.roll(due_tick + ticks, 1)
     starts = first
@@ -151,7 +140,7 @@ def _is_way(trace: Trace, hops: Columns, packets: Columns) -> bool:
         wanted[final] = np.where((place == goal).all(axis=1), CORE, -1)[final]
     due_tick += local * (side == CORE)
     in_time = hops["tick"] == due_tick
-    if _is_bounded(chip):  # a core whose queue is full lets it wait
+    if is_bounded(chip):  # a core whose queue is full lets it wait
         in_time |= (side == CORE) & (hops["tick"] > due_tick)
     return bool(
         (place == due_place).all()

@@ -21,11 +21,24 @@ from neuromorph.trace.schema import HOP_COLUMNS
 if TYPE_CHECKING:
     from neuromorph.trace.reader import Trace
 
-__all__ = ["CORE", "packet_paths"]
+__all__ = ["CORE", "by_side", "is_bounded", "packet_paths"]
 
 Columns = dict[str, NDArray[Any]]
 
 CORE = SIDES.index("core")
+
+
+def by_side(of_links: NDArray[np.int64], core: int) -> NDArray[np.int64]:
+    """Values of links (rows, columns, 4), and one for ways into cores, as ``link`` numbers them."""
+    values: NDArray[np.int64] = np.pad(
+        of_links, ((0, 0), (0, 0), (0, 1)), constant_values=core
+    ).ravel()
+    return values
+
+
+def is_bounded(chip: Chip) -> bool:
+    """Whether packets wait for more than a link: for room behind it."""
+    return chip.buffer is not None or chip.queue is not None
 
 
 def packet_paths(trace: Trace) -> Iterator[tuple[Columns, Columns]]:
@@ -107,11 +120,12 @@ def _rows_before(chip: Chip, table: Columns) -> NDArray[np.int64]:
     place = table["packet"].astype(np.int64) * routers
     is_end = side == CORE
     leading = np.flatnonzero(~is_end)
-    took = np.pad(hop_ticks(chip), ((0, 0), (0, 0), (0, 1))).ravel()[link]
-    arrives = tick + table["waited"] + took
+    if not len(leading):
+        return np.full(len(link), -1)
+    arrives = tick + table["waited"] + by_side(hop_ticks(chip), 0)[link]
     due = tick - (chip.hop_local_ticks or 0) * is_end
-    start = min(int(tick.min(initial=0)), int(due.min(initial=0)))
-    span = max(int(arrives.max(initial=0)), int(tick.max(initial=0))) - start + 1
+    start = int(due.min())
+    span = int(arrives.max()) - start + 1
     _, number = np.unique(
         np.concatenate([place + router, (place + router + ahead[side])[leading]]),
         return_inverse=True,
@@ -126,11 +140,8 @@ def _rows_before(chip: Chip, table: Columns) -> NDArray[np.int64]:
     rank = np.empty(len(link), np.int64)
     rank[by_wanted] = np.arange(len(link)) - np.searchsorted(ranked, ranked)
     at = np.where(behind > first, np.minimum(first + rank, behind - 1), -1)
-    if (
-        chip.buffer is not None or chip.queue is not None
-    ):  # a core whose queue is full lets a packet wait before it
+    if is_bounded(chip):  # a core whose queue is full lets a packet wait before it
         earlier = np.maximum(behind - 1, 0)
-        is_late = is_end & (at < 0) & (behind > 0)
-        is_late &= led[earlier] // span == wanted // span if len(led) else False
-        at = np.where(is_late, earlier, at)
-    return np.where(at < 0, -1, leading[at] if len(leading) else -1)
+        is_same = led[earlier] // span == wanted // span
+        at = np.where(is_end & (at < 0) & (behind > 0) & is_same, earlier, at)
+    return np.where(at < 0, -1, leading[at])

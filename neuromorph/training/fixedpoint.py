@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from neuromorph import draws
 from neuromorph.errors import NetworkError, RecipeError
 from neuromorph.levels import MAX_TRAINED_N, Levels
-from neuromorph.network import Requantize
+from neuromorph.network import OFFSET_LIMIT, Requantize
 from neuromorph.training.layers import Activation, DiscreteConv2d, DiscreteLinear, exact_sums
 from neuromorph.training.loss import squared_hinge
 from neuromorph.training.models import DiscreteNetwork, Stage
@@ -354,7 +354,7 @@ def fold_rounding(stage: Stage, unit: int) -> Requantize | None:
     ------
     NetworkError
         Levels finer than the sums that are too many for thresholds; a scale so small
-        that offsets take more than 63 bits.
+        that offsets reach beyond those of ``Requantize``.
     """
     bias, activation = stage.norm, stage.activation
     if not isinstance(bias, _Bias) or not isinstance(activation, _FixedReLU):
@@ -376,10 +376,10 @@ def fold_rounding(stage: Stage, unit: int) -> Requantize | None:
     up = point.fraction - bias.point.fraction + shift
     half = [(k << up if up >= 0 else Fraction(k, 1 << -up)) for k in levels]
     offsets = [math.floor(b + Fraction(1 << shift, 2)) for b in half]
-    if max(map(abs, offsets)) >= 1 << 62:
+    if max(map(abs, offsets)) > OFFSET_LIMIT:
         raise NetworkError(
             f"layer {stage.name!r}: in units of its sums, which stand for 2**{-shift} of a level, "
-            "its offsets take more than 63 bits; its scale is too small for fixed point"
+            "its offsets reach beyond ±2^52; its scale is too small for fixed point of so many bits"
         )
     return Requantize(
         offsets=np.array(offsets, np.int64),

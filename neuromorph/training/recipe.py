@@ -319,6 +319,18 @@ class Recipe(_Part, frozen=True):
             name = min(unheard - {before})
             raise RecipeError(f"{name} is heard by no layer; name it in sources or leave it out")
 
+    def _check_units(self, place: int, sources: list[str]) -> None:
+        """Refuse to join levels that stand for different numbers: no threshold folds their sum."""
+        n2, encoding = self.levels.n2, self.input.encoding
+        if len(sources) < 2 or "input" not in sources:
+            return
+        if n2 not in (0, 1) or encoding != "ternary":
+            raise RecipeError(
+                f"layers[{place}].sources joins {encoding} input with levels of other layers "
+                f"(levels.activations is {self.levels.activations!r}), which have no unit in "
+                "common; only ternary input joins others, where levels.activations is 0 or 1"
+            )
+
     @property
     def sha256(self) -> str:
         """Hash of all that decides the outcome: not name, description, number of seeds
@@ -332,18 +344,6 @@ class Recipe(_Part, frozen=True):
         plain["training"].pop("test_each_epoch", None)
         del plain["name"]
         return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
-
-    def _check_units(self, place: int, sources: list[str]) -> None:
-        """Refuse to join levels that stand for different numbers: no threshold folds their sum."""
-        n2, encoding = self.levels.n2, self.input.encoding
-        if len(sources) < 2 or "input" not in sources:
-            return
-        if n2 not in (0, 1) or encoding != "ternary":
-            raise RecipeError(
-                f"layers[{place}].sources joins {encoding} input with levels of other layers "
-                f"(levels.activations is {self.levels.activations!r}), which have no unit in "
-                "common; only ternary input joins others, where levels.activations is 0 or 1"
-            )
 
     def with_epochs(self, epochs: int | None) -> Recipe:
         """The same recipe with another length of schedule (None: as it is).
